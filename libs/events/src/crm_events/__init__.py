@@ -1,0 +1,1 @@
+"""The public contract of Kith: what services tell each other, and how it travels."""
