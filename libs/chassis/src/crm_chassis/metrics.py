@@ -1,0 +1,104 @@
+"""Every metric of the chassis, by Prometheus' conventions, in the default registry.
+
+One process is one service, so no metric bears a service label: the scraper adds it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+QUICK_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+SIZES: Final = (1, 10, 30, 100, 300, 1_000, 2_000, 5_000)
+
+# --- the log ---------------------------------------------------------------------------------
+
+LOG_APPENDED_EVENTS = Counter("kith_log_appended_events_total", "Own events appended.")
+LOG_DUPLICATE_FACTS = Counter(
+    "kith_log_duplicate_facts_total", "Facts that had been appended before."
+)
+LOG_CONFLICTS = Counter(
+    "kith_log_conflicts_total",
+    "Appends that lost: to another version, to an older transaction, to a reservation.",
+    ["reason"],
+)
+LOG_APPEND_SECONDS = Histogram(
+    "kith_log_append_seconds", "One append, from call to commit.", buckets=QUICK_S
+)
+LOG_OLDEST_XID_AGE_SECONDS = Gauge(
+    "kith_oldest_xid_age_seconds",
+    "Age of the oldest open transaction id in the cluster: it holds every tail back.",
+)
+LOG_ENDED_SESSIONS = Counter(
+    "kith_log_ended_sessions_total", "Sessions that the watchdog ended for an old transaction id."
+)
+
+# --- the relay -------------------------------------------------------------------------------
+
+RELAY_RECORDS = Counter("kith_relay_records_total", "Records acknowledged by Kafka.", ["topic"])
+RELAY_AGE_SECONDS = Gauge(
+    "kith_relay_age_seconds", "Age of the last row relayed, or 0 where nothing is owed."
+)
+RELAY_BEHIND_ROWS = Gauge("kith_relay_behind_rows", "Own rows that are not relayed yet.")
+RELAY_REBUILT_PRODUCERS = Counter(
+    "kith_relay_rebuilt_producers_total", "Producers replaced after a fatal error."
+)
+
+# --- the inbox -------------------------------------------------------------------------------
+
+INBOX_RECORDS = Counter(
+    "kith_inbox_records_total",
+    "Records read, by outcome: taken, duplicate, held, quarantined.",
+    ["topic", "outcome"],
+)
+INBOX_HOLDING = Gauge(
+    "kith_inbox_holding", "1 while a partition waits for a missing number.", ["topic", "partition"]
+)
+INBOX_BEHIND_RECORDS = Gauge(
+    "kith_inbox_behind_records", "Records not taken yet.", ["topic", "partition"]
+)
+INBOX_LOST_MARKS = Counter(
+    "kith_inbox_lost_marks_total", "Batches another member had taken: marks were read again."
+)
+INBOX_BATCH_RECORDS = Histogram(
+    "kith_inbox_batch_records", "Records written by one statement.", buckets=SIZES
+)
+
+# --- projections -----------------------------------------------------------------------------
+
+PROJECTION_EVENTS = Counter("kith_projection_events_total", "Events folded.", ["projection"])
+PROJECTION_AGE_SECONDS = Gauge(
+    "kith_projection_age_seconds", "Age of the last row folded, or 0 at the head.", ["projection"]
+)
+PROJECTION_ROWS_BEHIND = Gauge(
+    "kith_projection_rows_behind", "Rows of the log not folded yet.", ["projection"]
+)
+PROJECTION_STOPPED = Gauge(
+    "kith_projection_stopped", "1 while a projection stands on an error.", ["projection"]
+)
+PROJECTION_BATCH_SECONDS = Histogram(
+    "kith_projection_batch_seconds",
+    "One batch: read, fold, write.",
+    ["projection"],
+    buckets=QUICK_S,
+)
+
+# --- lease, loops, HTTP ----------------------------------------------------------------------
+
+LEASE_HELD = Gauge("kith_lease_held", "1 while this process holds the lease.", ["lease"])
+LOOP_BEAT_AGE_SECONDS = Gauge(
+    "kith_loop_beat_age_seconds", "Seconds since a loop last showed that it is alive.", ["loop"]
+)
+LOOP_RESTARTS = Counter(
+    "kith_loop_restarts_total", "Loops begun again after an outage of a dependency.", ["loop"]
+)
+LOOP_FAILURES = Counter(
+    "kith_loop_failures_total", "Loops that ended on an error that is no outage.", ["loop"]
+)
+HTTP_REQUEST_SECONDS = Histogram(
+    "kith_http_request_seconds",
+    "One request, by the template of its route.",
+    ["method", "route", "status"],
+    buckets=QUICK_S,
+)
