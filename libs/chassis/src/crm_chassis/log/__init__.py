@@ -1,0 +1,1 @@
+"""The log: one table, one order, for good."""

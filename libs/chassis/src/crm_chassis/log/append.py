@@ -1,0 +1,259 @@
+"""Appending: to streams under a guarded order, and facts that deduplicate themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import orjson
+from crm_events.codec import MAX_RECORD_BYTES, record_size
+from crm_events.envelope import Recorded
+from crm_events.sealing import personal_fields, seal, subjects
+
+from crm_chassis import metrics
+from crm_chassis.errors import sqlstate
+from crm_chassis.log.entries import (
+    Appended,
+    EventTooLargeError,
+    Fact,
+    NewEvent,
+    ReservedError,
+    Statement,
+    StreamAppend,
+    VersionConflictError,
+)
+from crm_chassis.log.logged import COLUMNS, LoggedEvent
+from crm_chassis.log.position import Position
+from crm_chassis.partitioning import partition_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy as Connection
+    from crm_events.base import Event
+    from crm_events.keys import Destroyed
+    from crm_events.topics import Contract
+
+    from crm_chassis.keyring import Keyring
+    from crm_chassis.log.entries import Reservation
+    from crm_chassis.log.wakeups import Wakeups
+
+APPEND_STREAMS: Final = (
+    "select o_stream, o_version, o_xid, o_gp from log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, "
+    "$10, $11, $12, $13, $14, $15, $16, $17, $18)"
+)
+APPEND_FACTS: Final = """
+insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
+                 partition_key, occurred_at, topic, partition, data, meta)
+select $1, $2, u.stream, u.version, u.id, u.type, u.schema, u.key, u.occurred, u.topic, u.part,
+       u.data::json, u.meta::json
+from unnest($3::uuid[], $4::int[], $5::uuid[], $6::text[], $7::int[], $8::uuid[],
+            $9::timestamptz[], $10::text[], $11::int[], $12::text[], $13::text[])
+       with ordinality
+    as u(stream, version, id, type, schema, key, occurred, topic, part, data, meta, n)
+order by u.n
+on conflict do nothing
+returning stream_id as o_stream, version as o_version, xid::text as o_xid, gp as o_gp
+"""
+LOAD: Final = f"""
+select {COLUMNS}, l.data from log l where l.stream_id = $1 and l.sequence is null order by l.version
+"""  # noqa: S608  # constants only
+VERSION_CONFLICT: Final = "KV001"
+RESERVED: Final = "KR001"
+
+
+class Log:
+    """The log of one service. What is appended here is durable when the call returns."""
+
+    def __init__(  # the collaborators of the log, each named at the call
+        self,
+        *,
+        pool: asyncpg.Pool,
+        contract: Contract,
+        keyring: Keyring,
+        clock: Callable[[], datetime],
+        wakeups: Wakeups,
+    ) -> None:
+        self._pool = pool
+        self._contract = contract
+        self._keyring = keyring
+        self._clock = clock
+        self._wakeups = wakeups
+        self._epoch: int | None = None
+
+    async def append(
+        self,
+        *,
+        streams: Sequence[StreamAppend] = (),
+        facts: Sequence[Fact] = (),
+        reservations: Sequence[Reservation] = (),
+        also: Sequence[Statement] = (),
+    ) -> Appended:
+        """Append in one transaction, all or nothing; facts that are known already are skipped.
+
+        `also` runs in the same transaction, after the rows; it may not write to the log.
+
+        Raises:
+            VersionConflictError: a stream is not at its expected version. Nothing was written;
+                load it again and decide anew, in a new call.
+            ReservedError: an identifier is held by another. Nothing was written.
+            EventTooLargeError: an event is above 256 kB sealed, or its record above the limit.
+            DestroyedKeyError, MissingKeyError: a subject's key is gone or unknown here.
+        """
+        placed = [
+            (append.stream_id, append.expected_version + n, new)
+            for append in streams
+            for n, new in enumerate(append.events, start=1)
+        ] + [(fact.stream_id, 1, fact.event) for fact in facts]
+        recorded_at = self._clock()
+        columns = self._columns(placed, recorded_at, await self._keys([new for *_, new in placed]))
+        async with self._pool.acquire() as connection:
+            epoch = await self._current_epoch(connection)
+            try:
+                if not streams and not reservations and not also:
+                    rows = await connection.fetch(APPEND_FACTS, epoch, recorded_at, *columns)
+                else:
+                    rows = await self._append_streams(
+                        connection,
+                        (epoch, recorded_at, *_heads(streams, reservations), *columns),
+                        also,
+                    )
+            except Exception as error:
+                raise _named(error) from error
+        inserted = frozenset(row["o_stream"] for row in rows)
+        known = frozenset(fact.stream_id for fact in facts) - inserted
+        metrics.LOG_DUPLICATE_FACTS.inc(len(known))
+        position = max((Position(epoch, int(r["o_xid"]), r["o_gp"]) for r in rows), default=None)
+        if rows:
+            metrics.LOG_APPENDED_EVENTS.inc(len(rows))
+            self._wakeups.signal()
+        return Appended(position=position, inserted=inserted, duplicates=known)
+
+    async def load(self, stream_id: UUID, *, opens: bool) -> list[LoggedEvent[Event]]:
+        """Every event of one of this service's streams, in version order; [] where it is new."""
+        rows = await self._pool.fetch(LOAD, stream_id)
+        return await self.logged(rows, opens=opens)
+
+    async def known(self, stream_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of the streams that exist."""
+        rows = await self._pool.fetch(
+            "select stream_id from log where stream_id = any($1::uuid[]) and version = 1 "
+            "and sequence is null",
+            list(stream_ids),
+        )
+        return frozenset(row["stream_id"] for row in rows)
+
+    async def logged(
+        self, rows: Sequence[asyncpg.Record], *, opens: bool
+    ) -> list[LoggedEvent[Event]]:
+        """Rows that were selected as `COLUMNS` and `data`, as events; opened where asked."""
+        keys: Mapping[str, bytes | Destroyed] | None = None
+        if opens:
+            keys = await self._keyring.keys(
+                {key_id for row in rows for key_id in subjects(orjson.loads(row["data"]))}
+            )
+        return [LoggedEvent(row, self._contract, keys) for row in rows]
+
+    async def _append_streams(
+        self, connection: Connection, arguments: tuple[Any, ...], also: Sequence[Statement]
+    ) -> list[asyncpg.Record]:
+        if not also:
+            return await connection.fetch(APPEND_STREAMS, *arguments)
+        async with connection.transaction():
+            rows = await connection.fetch(APPEND_STREAMS, *arguments)
+            for statement in also:
+                await connection.execute(statement.sql, *statement.args)
+        return rows
+
+    async def _keys(self, news: Sequence[NewEvent]) -> Mapping[str, bytes | Destroyed]:
+        wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}
+        return await self._keyring.keys(wanted) if wanted else {}
+
+    async def _current_epoch(self, connection: Connection) -> int:
+        if self._epoch is None:
+            epoch: int = await connection.fetchval("select max(epoch) from log_epoch")
+            self._epoch = epoch
+        return self._epoch
+
+    def _columns(
+        self,
+        placed: Sequence[tuple[UUID, int, NewEvent]],
+        recorded_at: datetime,
+        keys: Mapping[str, bytes | Destroyed],
+    ) -> tuple[list[Any], ...]:
+        rows = [
+            self._row(stream, version, new, recorded_at, keys) for stream, version, new in placed
+        ]
+        if not rows:
+            return tuple([] for _ in range(11))
+        return tuple(list(column) for column in zip(*rows, strict=True))
+
+    def _row(  # one row's parts
+        self,
+        stream_id: UUID,
+        version: int,
+        new: NewEvent,
+        recorded_at: datetime,
+        keys: Mapping[str, bytes | Destroyed],
+    ) -> tuple[Any, ...]:
+        event = new.event
+        topic = self._contract.by_type.get(event.type)
+        if topic is None and event.type not in self._contract.classes:
+            raise LookupError(f"{event.type} is not in the contract")
+        data = seal(event, event_id=new.event_id, subject=_subject(new), keys=keys)
+        partition = None if topic is None else partition_of(new.partition_key, topic.partitions)
+        recorded = Recorded(
+            event_id=new.event_id,
+            type=event.type,
+            schema_version=event.version,
+            stream_id=stream_id,
+            stream_version=version,
+            partition_key=new.partition_key,
+            occurred_at=new.occurred_at,
+            recorded_at=recorded_at,
+            data=data,
+            topic=None if topic is None else topic.name,
+            partition=partition,
+            meta=new.meta,
+        )
+        size = record_size(recorded)
+        if size > MAX_RECORD_BYTES:
+            raise EventTooLargeError(new.event_id, size, MAX_RECORD_BYTES)
+        meta = orjson.dumps(dict(new.meta)).decode() if new.meta else None
+        return (
+            stream_id, version, new.event_id, event.type, event.version, new.partition_key,
+            new.occurred_at, recorded.topic, partition, data, meta,
+        )  # fmt: skip
+
+
+def _subject(new: NewEvent) -> UUID:
+    """Whose personal data the event carries."""
+    field = type(new.event).subject
+    return new.partition_key if field is None else getattr(new.event, field)
+
+
+def _heads(
+    streams: Sequence[StreamAppend], reservations: Sequence[Reservation]
+) -> tuple[list[Any], ...]:
+    return (
+        [append.stream_id for append in streams],
+        [append.expected_version for append in streams],
+        [reservation.kind for reservation in reservations],
+        [reservation.digest for reservation in reservations],
+        [reservation.holder for reservation in reservations],
+    )
+
+
+def _named(error: Exception) -> Exception:
+    """The error as this module's own where the database raised one of ours."""
+    detail = str(getattr(error, "detail", "") or "")
+    match sqlstate(error):
+        case "KV001":
+            return VersionConflictError(UUID(detail))
+        case "KR001":
+            kind, holder = detail.rsplit(" ", 1)
+            return ReservedError(kind, UUID(holder))
+        case _:
+            return error

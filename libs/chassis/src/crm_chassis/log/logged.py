@@ -1,0 +1,109 @@
+"""A row of the log as folds and readers meet it; its event is decoded when first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+import orjson
+from crm_events.envelope import Recorded
+from crm_events.reading import read
+
+from crm_chassis.log.position import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+    from crm_events.base import Event
+    from crm_events.keys import Destroyed
+    from crm_events.topics import Contract
+
+E_co = TypeVar("E_co", bound="Event", covariant=True)
+
+COLUMNS: Final = (
+    "l.epoch, l.xid::text as xid, l.gp, l.event_id, l.type, l.schema_version, l.stream_id, "
+    "l.version, l.partition_key, l.occurred_at, l.recorded_at, l.topic, l.partition, l.sequence, "
+    "l.meta::text as meta"
+)
+"""Select list of a `LoggedEvent` but for its data, from `log l`."""
+
+
+class LoggedEvent(Generic[E_co]):
+    """One event with its envelope and place.
+
+    `key` is the key of the row that is being folded, set by the chassis before each fold.
+    """
+
+    __slots__ = ("_contract", "_event", "_keys", "_row", "key", "position", "type")
+
+    def __init__(
+        self,
+        row: asyncpg.Record,
+        contract: Contract,
+        keys: Mapping[str, bytes | Destroyed] | None = None,
+    ) -> None:
+        self._row = row
+        self._contract = contract
+        self._keys = keys
+        self._event: Event | None = None
+        self.key: tuple[Any, ...] = ()
+        self.type: str = row["type"]
+        self.position = Position(row["epoch"], int(row["xid"]), row["gp"])
+
+    @property
+    def event(self) -> E_co:
+        """The decoded event. Raises what `crm_events.reading.read` raises."""
+        if self._event is None:
+            self._event = read(self.recorded, self._contract, self._keys)
+        return cast("E_co", self._event)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The JSON as written: sealed, not upcast. For folds that need a field and no more."""
+        return orjson.loads(self._row["data"])
+
+    @property
+    def event_id(self) -> UUID:
+        return self._row["event_id"]
+
+    @property
+    def stream_id(self) -> UUID:
+        return self._row["stream_id"]
+
+    @property
+    def stream_version(self) -> int:
+        return self._row["version"]
+
+    @property
+    def partition_key(self) -> UUID:
+        return self._row["partition_key"]
+
+    @property
+    def occurred_at(self) -> datetime:
+        return self._row["occurred_at"]
+
+    @property
+    def recorded_at(self) -> datetime:
+        return self._row["recorded_at"]
+
+    @property
+    def recorded(self) -> Recorded:
+        row = self._row
+        meta: str | None = row["meta"]
+        return Recorded(
+            event_id=row["event_id"],
+            type=self.type,
+            schema_version=row["schema_version"],
+            stream_id=row["stream_id"],
+            stream_version=row["version"],
+            partition_key=row["partition_key"],
+            occurred_at=row["occurred_at"],
+            recorded_at=row["recorded_at"],
+            data=row["data"],
+            topic=row["topic"],
+            partition=row["partition"],
+            sequence=row["sequence"],
+            meta=orjson.loads(meta) if meta else {},
+        )

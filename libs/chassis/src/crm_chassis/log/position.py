@@ -1,0 +1,35 @@
+"""A place in the log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """Where a row stands: database epoch, transaction, row. Ordered as the log is read."""
+
+    epoch: int
+    xid: int
+    gp: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.xid}.{self.gp}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Read `str(position)` back.
+
+        Raises:
+            ValueError: it is not three non-negative integers joined by dots, each below 2^63.
+        """
+        parts = text.split(".")
+        if len(parts) != len(cls._fields) or not all(p.isascii() and p.isdigit() for p in parts):
+            raise ValueError("a position reads <epoch>.<transaction>.<row>")
+        epoch, xid, gp = (int(part) for part in parts)
+        if epoch >= 2**31 or max(xid, gp) >= 2**63:
+            raise ValueError("a position's numbers are below 2^63")
+        return cls(epoch, xid, gp)
+
+
+START = Position(0, 0, 0)
+"""Before the first row."""

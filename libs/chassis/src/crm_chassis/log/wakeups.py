@@ -1,0 +1,81 @@
+"""Telling the tails that rows were written: at once within the process, by NOTIFY to others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from crm_chassis.database import pause
+from crm_chassis.errors import backoff, is_dependency_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy as Connection
+
+CHANNEL: Final = "log"
+NOTIFY_EVERY_SECONDS: Final = 0.01
+LISTEN_CHECK_SECONDS: Final = 1.0
+
+
+class Wakeups:
+    """Coalesced wake-ups. Losing one costs a tail its poll of 50 ms, no more."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._waiters: list[asyncio.Event] = []
+        self._unsent = asyncio.Event()
+
+    def subscribe(self) -> asyncio.Event:
+        """An event that is set when rows were written; the waiter clears it."""
+        waiter = asyncio.Event()
+        self._waiters.append(waiter)
+        return waiter
+
+    def signal(self) -> None:
+        """Rows were committed."""
+        self._wake()
+        self._unsent.set()
+
+    async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        """Send what was signalled and hear others, until `stop`; reconnects by itself."""
+        attempt = 0
+        while not stop.is_set():
+            beat()
+            try:
+                async with self._pool.acquire() as connection:
+                    await connection.add_listener(CHANNEL, self._heard)
+                    attempt = 0
+                    await self._send_and_hear(connection, stop, beat)
+            except Exception as error:
+                if not is_dependency_error(error):
+                    raise
+                await pause(stop, backoff(attempt))
+                attempt += 1
+
+    async def _send_and_hear(
+        self, connection: Connection, stop: asyncio.Event, beat: Callable[[], None]
+    ) -> None:
+        try:
+            while not stop.is_set():
+                beat()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._unsent.wait(), LISTEN_CHECK_SECONDS)
+                if self._unsent.is_set():
+                    self._unsent.clear()
+                    await connection.execute(f"notify {CHANNEL}")
+                    await asyncio.sleep(NOTIFY_EVERY_SECONDS)
+                else:
+                    await connection.execute("select 1")
+        finally:
+            if not connection.is_closed():
+                await connection.remove_listener(CHANNEL, self._heard)
+
+    def _heard(self, *_: object) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            waiter.set()

@@ -1,0 +1,239 @@
+"""A read model: a pure fold per key, written down beside the table it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import orjson
+from sqlalchemy import ARRAY, JSON
+from sqlalchemy.dialects import postgresql
+
+from crm_chassis.log.entries import Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    import asyncpg
+    from crm_events.base import Event
+    from sqlalchemy import Table
+
+    from crm_chassis.log.logged import LoggedEvent
+
+
+class DataclassRow(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Key = tuple[Any, ...]
+R = TypeVar("R", bound=DataclassRow)
+
+_DIALECT = postgresql.dialect()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchModel:
+    """A read model that is no fold per key.
+
+    `fold` reads what it needs without a transaction and returns the statements that the chassis
+    runs, together with the move of the checkpoint, as one statement. No two of them may write
+    the same table. It must be a function of what it read and of the events.
+    """
+
+    name: str
+    version: int
+    types: tuple[str, ...]
+    fold: Callable[[asyncpg.Pool, Sequence[LoggedEvent[Any]]], Awaitable[Sequence[Statement]]]
+    opens: bool = False
+
+
+@dataclass
+class Projection(Generic[R]):
+    """A fold per key over one table.
+
+    `row` is a frozen dataclass with exactly the table's columns; `key` gives the key tuple of
+    the row an event belongs to (in primary-key order), or a list of them. A fold takes the row
+    as it is (None: there is none) and the event, and returns the row as it shall be (None: there
+    shall be none). It is pure: no clock, no id, no I/O.
+    """
+
+    name: str
+    version: int
+    table: Table
+    row: type[R]
+    key: Callable[[LoggedEvent[Any]], Key | list[Key]]
+    opens: bool = False
+    _folds: dict[str, Callable[[R | None, LoggedEvent[Any]], R | None]] = field(
+        default_factory=dict[str, "Callable[[R | None, LoggedEvent[Any]], R | None]"]
+    )
+
+    def __post_init__(self) -> None:
+        columns = [column.name for column in self.table.columns]
+        if [f.name for f in fields(self.row)] != columns:
+            raise TypeError(f"{self.name}: the row's fields are not the table's columns {columns}")
+        if any(isinstance(column.type, ARRAY) for column in self.table.columns):
+            raise TypeError(f"{self.name}: an array column cannot be written by unnest, use jsonb")
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(self._folds)
+
+    def on(
+        self, *events: type[Event]
+    ) -> Callable[
+        [Callable[[R | None, LoggedEvent[Any]], R | None]],
+        Callable[[R | None, LoggedEvent[Any]], R | None],
+    ]:
+        """Fold events of these classes by the decorated function."""
+
+        def register(
+            fold: Callable[[R | None, LoggedEvent[Any]], R | None],
+        ) -> Callable[[R | None, LoggedEvent[Any]], R | None]:
+            for event in events:
+                if event.type in self._folds:
+                    raise TypeError(f"{self.name} folds {event.type} twice")
+                self._folds[event.type] = fold
+            return fold
+
+        return register
+
+    def fold_into(self, rows: dict[Key, R], logged: Sequence[LoggedEvent[Any]]) -> set[Key]:
+        """Fold events into `rows` in order; the keys that changed. Pure but for `rows`."""
+        changed: set[Key] = set()
+        folds = self._folds
+        for entry in logged:
+            fold = folds[entry.type]
+            keys = self.key(entry)
+            for key in keys if isinstance(keys, list) else (keys,):
+                entry.key = key
+                before = rows.get(key)
+                after = fold(before, entry)
+                if after is before:
+                    continue
+                changed.add(key)
+                if after is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = after
+        return changed
+
+    async def fold(
+        self, pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]
+    ) -> Sequence[Statement]:
+        """Read the rows of a batch's keys, fold, and say what is to be written."""
+        keys: set[Key] = set()
+        for entry in logged:
+            named = self.key(entry)
+            keys.update(named if isinstance(named, list) else (named,))
+        rows = await self._read(pool, keys)
+        changed = self.fold_into(rows, logged)
+        kept = [rows[key] for key in changed if key in rows]
+        gone = [key for key in changed if key not in rows]
+        statements: list[Statement] = []
+        if kept:
+            statements.append(Statement(self._sql.upsert, self._columns(kept)))
+        if gone:
+            statements.append(Statement(self._sql.delete, _transposed(gone, self._sql.key_width)))
+        return statements
+
+    async def _read(self, pool: asyncpg.Pool, keys: set[Key]) -> dict[Key, R]:
+        width = self._sql.key_width
+        found = await pool.fetch(self._sql.select, *_transposed(list(keys), width))
+        json_at, keyed = self._sql.json_at, self._sql.key_at
+        rows: dict[Key, R] = {}
+        for record in found:
+            values = list(record.values())
+            for at in json_at:
+                if values[at] is not None:
+                    values[at] = orjson.loads(values[at])
+            rows[tuple(values[at] for at in keyed)] = self.row(*values)
+        return rows
+
+    def _columns(self, rows: Sequence[R]) -> tuple[list[Any], ...]:
+        names = self._sql.names
+        columns: list[list[Any]] = [[getattr(row, name) for row in rows] for name in names]
+        for at in self._sql.json_at:
+            columns[at] = [
+                None if value is None else orjson.dumps(value).decode() for value in columns[at]
+            ]
+        return tuple(columns)
+
+    @cached_property
+    def _sql(self) -> _TableSql:
+        return _TableSql.of(self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class _TableSql:
+    """The three statements of a table, over arrays, and where its keys and JSON stand."""
+
+    names: tuple[str, ...]
+    key_at: tuple[int, ...]
+    json_at: tuple[int, ...]
+    key_width: int
+    select: str
+    upsert: str
+    delete: str
+
+    @classmethod
+    def of(cls, table: Table) -> _TableSql:
+        columns = list(table.columns)
+        names = tuple(column.name for column in columns)
+        types = [str(column.type.compile(dialect=_DIALECT)) for column in columns]
+        is_json = [isinstance(column.type, JSON) for column in columns]
+        keys = [column.name for column in table.primary_key.columns]
+        key_types = [types[names.index(key)] for key in keys]
+        key_arrays = ", ".join(f"${n}::{t}[]" for n, t in enumerate(key_types, 1))
+        arrays = ", ".join(
+            f"${n}::{'text' if js else t}[]"
+            for n, (t, js) in enumerate(zip(types, is_json, strict=True), 1)
+        )
+        quoted = [f'"{name}"' for name in names]
+        listed = ", ".join(f'"{key}"' for key in keys)
+        shown = ", ".join(
+            f"t.{name}::text" if js else f"t.{name}"
+            for name, js in zip(quoted, is_json, strict=True)
+        )
+        taken = ", ".join(
+            f"u.{name}::{t}" if js else f"u.{name}"
+            for name, t, js in zip(quoted, types, is_json, strict=True)
+        )
+        rest = [name for name in names if name not in keys]
+        action = (
+            "do update set " + ", ".join(f'"{name}" = excluded."{name}"' for name in rest)
+            if rest
+            else "do nothing"
+        )
+        # S608: the names come from the table's definition in code, never from input.
+        return cls(
+            names=names,
+            key_at=tuple(names.index(key) for key in keys),
+            json_at=tuple(at for at, js in enumerate(is_json) if js),
+            key_width=len(keys),
+            select=f"select {shown} from {table.name} t join unnest({key_arrays}) as k({listed})"  # noqa: S608
+            f" using ({listed})",
+            upsert=f"insert into {table.name} ({', '.join(quoted)}) select {taken} "  # noqa: S608
+            f"from unnest({arrays}) as u({', '.join(quoted)}) on conflict ({listed}) {action}",
+            delete=f"delete from {table.name} t using unnest({key_arrays}) as k({listed}) where "  # noqa: S608
+            + " and ".join(f't."{key}" = k."{key}"' for key in keys),
+        )
+
+
+ReadModel = Projection[Any] | BatchModel
+
+
+def _transposed(keys: Sequence[Key], width: int) -> tuple[list[Any], ...]:
+    return tuple([key[at] for key in keys] for at in range(width))
+
+
+def as_of(
+    projection: Projection[R],
+    logged: Sequence[LoggedEvent[Any]],
+    *,
+    rows: Mapping[Key, R] | None = None,
+) -> dict[Key, R]:
+    """The rows as a fold over just these events gives them: any past instant, from the log."""
+    state: dict[Key, R] = dict(rows or {})
+    projection.fold_into(state, [entry for entry in logged if entry.type in projection.types])
+    return state
