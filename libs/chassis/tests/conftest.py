@@ -1,0 +1,49 @@
+"""A log on a real PostgreSQL, in a fresh database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+from crm_chassis import migrations
+from crm_chassis.clock import utc_now
+from crm_chassis.database import close_pool, open_pool
+from crm_chassis.keyring import Keyring
+from crm_chassis.log.append import Log
+from crm_chassis.log.wakeups import Wakeups
+from crm_events.keys import Kek, new_key, wrap
+from crm_events.topics import Contract
+from probe import THINGS, Noted, Probe
+
+
+@pytest.fixture
+def contract() -> Contract:
+    return Contract((THINGS,), private=(Noted,))
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
+    await migrations.install(database)
+    async with open_pool(database, application_name="probe", max_size=20) as opened:
+        yield opened
+        await close_pool(opened)
+
+
+@pytest.fixture
+async def probe(pool: asyncpg.Pool, contract: Contract) -> Probe:
+    kek = Kek("test", bytes(range(32)))
+    keyring, wakeups = Keyring(pool, [kek]), Wakeups(pool)
+
+    async def mint(customer: UUID) -> None:
+        key = new_key()
+        await pool.execute(
+            "insert into subject_key (key_id, kek_id, wrapped) values ($1, $2, $3)",
+            str(customer),
+            kek.kek_id,
+            wrap(key, key_id=str(customer), kek=kek),
+        )
+
+    log = Log(pool=pool, contract=contract, keyring=keyring, clock=utc_now, wakeups=wakeups)
+    return Probe(pool, log, keyring, contract, wakeups, mint)
