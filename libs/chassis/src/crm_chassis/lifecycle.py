@@ -1,0 +1,146 @@
+"""The life of a process: loops that are kept running, watched, and stopped in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+import uvloop
+
+from crm_chassis import metrics
+from crm_chassis.database import pause
+from crm_chassis.errors import backoff, is_dependency_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+LONGEST_STOP_S: Final = 12.0
+"""From the signal until loops are cancelled; closing connections follows, all within 15 s."""
+
+STALL_S: Final = 30.0
+SETTLED_S: Final = 10.0
+"""A loop that ran for so long begins its back-off anew."""
+
+
+class Loop(Protocol):
+    """Runs until `stop` is set, finishing what it has begun; may be called again after an outage.
+
+    It calls `beat` at least once a second while it makes progress or waits for something that
+    is away, so that a wedged loop is told from an idle one.
+    """
+
+    def __call__(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> Awaitable[None]: ...
+
+
+@dataclass(slots=True)
+class _Watched:
+    name: str
+    run: Loop
+    beaten_at: float = field(default_factory=time.monotonic)
+
+    def beat(self) -> None:
+        self.beaten_at = time.monotonic()
+
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.beaten_at
+
+
+class Supervisor:
+    """Keeps loops running.
+
+    One that fails by an outage is begun again after a jittered wait. One that fails by anything
+    else is a bug or bad data nobody parked: it is told loudly and all others are stopped in
+    good order, for a process that runs in part is worse than one that an operator sees restart.
+    """
+
+    def __init__(
+        self, *, stall_seconds: float = STALL_S, shutdown_seconds: float = LONGEST_STOP_S
+    ) -> None:
+        self._stall_seconds = stall_seconds
+        self._shutdown_seconds = shutdown_seconds
+        self._loops: list[_Watched] = []
+        self._failed: list[str] = []
+
+    def add(self, name: str, run: Loop) -> None:
+        """Have a loop run. Names are unique; all loops are added before `run`."""
+        watched = _Watched(name, run)
+        self._loops.append(watched)
+        metrics.LOOP_BEAT_AGE_SECONDS.labels(loop=name).set_function(watched.age_seconds)
+
+    def stalled(self) -> tuple[str, ...]:
+        """Names of the loops that have shown no sign of life for too long."""
+        return tuple(loop.name for loop in self._loops if loop.age_seconds() > self._stall_seconds)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        return tuple(self._failed)
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Run all loops until `stop`, or until one fails. True if each left by itself, unfailed.
+
+        Those that have not left `shutdown_seconds` after `stop` are cancelled.
+        """
+        tasks: list[asyncio.Task[None]] = []
+        for loop in self._loops:
+            loop.beat()
+            tasks.append(asyncio.create_task(self._keep(loop, stop), name=loop.name))
+        try:
+            await stop.wait()
+            _logger.info("process.stopping")
+            _, late = await asyncio.wait(tasks, timeout=self._shutdown_seconds)
+            for task in late:
+                _logger.error("loop.cancelled", loop=task.get_name())
+            return not late and not self._failed
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=1.0)
+
+    async def _keep(self, loop: _Watched, stop: asyncio.Event) -> None:
+        attempt = 0
+        while not stop.is_set():
+            loop.beat()
+            began = time.monotonic()
+            try:
+                await loop.run(stop, beat=loop.beat)
+            except Exception as error:  # noqa: BLE001  # nothing is above the supervisor
+                if not is_dependency_error(error):
+                    self._fail(loop, stop, error)
+                    return
+                metrics.LOOP_RESTARTS.labels(loop=loop.name).inc()
+                _logger.warning("loop.waits", loop=loop.name, because=type(error).__name__)
+            else:
+                if not stop.is_set():
+                    self._fail(loop, stop, RuntimeError("the loop ended unasked"))
+                return
+            attempt = 0 if time.monotonic() - began > SETTLED_S else attempt + 1
+            await pause(stop, backoff(attempt))
+
+    def _fail(self, loop: _Watched, stop: asyncio.Event, error: Exception) -> None:
+        metrics.LOOP_FAILURES.labels(loop=loop.name).inc()
+        _logger.critical("loop.failed", loop=loop.name, exc_info=error)
+        self._failed.append(loop.name)
+        stop.set()
+
+
+def run_until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, bool]]) -> int:
+    """Run `main` with an event that SIGTERM and SIGINT set; the process' exit code.
+
+    0 where `main` says that all ended well, else 1.
+    """
+
+    async def signalled() -> bool:
+        stop = asyncio.Event()
+        running = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.add_signal_handler(number, stop.set)
+        return await main(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return 0 if runner.run(signalled()) else 1
