@@ -14,7 +14,7 @@ SIZES: Final = (1, 10, 30, 100, 300, 1_000, 2_000, 5_000)
 
 # --- the log ---------------------------------------------------------------------------------
 
-LOG_APPENDED = Counter("kith_log_appended_events_total", "Own events appended.", ["service"])
+LOG_APPENDED_EVENTS = Counter("kith_log_appended_events_total", "Own events appended.")
 LOG_DUPLICATE_FACTS = Counter(
     "kith_log_duplicate_facts_total", "Facts that had been appended before."
 )
