@@ -22,7 +22,6 @@ from crm_chassis.log.entries import (
 from crm_chassis.log.position import START
 from crm_chassis.log.tail import read_page
 from crm_events.personal import SEALED
-
 from probe import AT, SOURCE, Counted, Named, Noted, Probe
 
 
@@ -185,7 +184,7 @@ async def test_concurrent_writers_of_one_stream_lose_no_event_and_keep_version_o
 
 
 async def test_a_transaction_that_wrote_before_it_loaded_cannot_invert_version_order(probe):
-    """Trap 12: its transaction id is older than that of version 1, so version 2 would come first."""
+    """Its transaction id is older than that of version 1, so version 2 would come first."""
     stream = new_id()
     await probe.pool.execute("create table earlier (n int)")
     arguments = await _append_arguments(probe, stream, expected=1, number=2)
@@ -215,11 +214,14 @@ async def test_without_the_guard_the_same_interleaving_does_invert_version_order
         " partition_key, occurred_at, data) values (1, now(), $1, $2, $3, 't', 1, $1, now(), '{}')"
     )
 
-    async with probe.pool.acquire() as connection, probe.pool.acquire() as other:
-        async with connection.transaction():
-            await connection.execute("select pg_current_xact_id()")
-            await other.execute(bare, stream, 1, new_id())
-            await connection.execute(bare, stream, 2, new_id())
+    async with (
+        probe.pool.acquire() as connection,
+        probe.pool.acquire() as other,
+        connection.transaction(),
+    ):
+        await connection.execute("select pg_current_xact_id()")
+        await other.execute(bare, stream, 1, new_id())
+        await connection.execute(bare, stream, 2, new_id())
 
     page = await read_page(probe.pool, START, limit=100, types=[])
     assert [row["version"] for row in page] == [2, 1]

@@ -15,7 +15,6 @@ from crm_chassis.ids import new_id
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.tail import head, position_of, read_page
 from crm_chassis.watchdog import end_old_sessions
-
 from probe import Counted
 
 WRITERS, EACH = 12, 60
@@ -23,7 +22,7 @@ WRITERS, EACH = 12, 60
 
 async def _until(condition, *, seconds: float = 20):
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # a position in a database has no event
+        while not await condition():  # a position in a database has no event
             await asyncio.sleep(0.02)
 
 
@@ -56,13 +55,12 @@ async def test_a_tail_sees_every_row_of_concurrent_writers_once_and_in_order(pro
 async def test_a_plain_cursor_over_row_numbers_would_lose_the_slower_transaction(probe):
     """What the order by transaction prevents, shown red."""
     slow, quick = new_id(), new_id()
-    async with probe.pool.acquire() as connection:
-        async with connection.transaction():
-            await _insert(connection, slow)
-            await probe.count(quick, 1)
+    async with probe.pool.acquire() as connection, connection.transaction():
+        await _insert(connection, slow)
+        await probe.count(quick, 1)
 
-            by_number = [row["gp"] for row in await probe.pool.fetch("select gp from log")]
-            by_tail = await read_page(probe.pool, START, limit=10, types=[])
+        by_number = [row["gp"] for row in await probe.pool.fetch("select gp from log")]
+        by_tail = await read_page(probe.pool, START, limit=10, types=[])
 
     after = await read_page(probe.pool, START, limit=10, types=[])
     assert by_number == [2], "a cursor would stand at 2 now and never see row 1"
@@ -106,7 +104,13 @@ def frozen_client(database, tmp_path):
 
     def start(**limits: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", FROZEN_CLIENT, database, *(f"{k}={v}" for k, v in limits.items())],
+            [
+                sys.executable,
+                "-c",
+                FROZEN_CLIENT,
+                database,
+                *(f"{k}={v}" for k, v in limits.items()),
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -155,7 +159,13 @@ async def test_a_frozen_client_of_another_database_is_freed_so_that_this_tail_mo
     """An open transaction id holds back every tail of the cluster, so every role frees its own."""
     other = stack.postgres.fresh_database()
     process = subprocess.Popen(
-        [sys.executable, "-c", FROZEN_CLIENT, other, *(f"{k}={v}" for k, v in SESSION_LIMITS.items())],
+        [
+            sys.executable,
+            "-c",
+            FROZEN_CLIENT,
+            other,
+            *(f"{k}={v}" for k, v in SESSION_LIMITS.items()),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import asyncpg
-    from asyncpg.pool import PoolConnectionProxy as Connection
     from crm_events.base import Event
     from crm_events.keys import Destroyed
     from crm_events.topics import Contract
@@ -157,7 +156,7 @@ class Log:
         return [LoggedEvent(row, self._contract, keys) for row in rows]
 
     async def _append_streams(
-        self, connection: Connection, arguments: tuple[Any, ...], also: Sequence[Statement]
+        self, connection: asyncpg.Connection, arguments: tuple[Any, ...], also: Sequence[Statement]
     ) -> list[asyncpg.Record]:
         if not also:
             return await connection.fetch(APPEND_STREAMS, *arguments)
@@ -171,7 +170,7 @@ class Log:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}
         return await self._keyring.keys(wanted) if wanted else {}
 
-    async def _current_epoch(self, connection: Connection) -> int:
+    async def _current_epoch(self, connection: asyncpg.Connection) -> int:
         if self._epoch is None:
             epoch: int = await connection.fetchval("select max(epoch) from log_epoch")
             self._epoch = epoch

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import asyncpg
-    from asyncpg.pool import PoolConnectionProxy as Connection
 
 CHANNEL: Final = "log"
 NOTIFY_EVERY_SECONDS: Final = 0.01
@@ -56,7 +55,7 @@ class Wakeups:
                 attempt += 1
 
     async def _send_and_hear(
-        self, connection: Connection, stop: asyncio.Event, beat: Callable[[], None]
+        self, connection: asyncpg.Connection, stop: asyncio.Event, beat: Callable[[], None]
     ) -> None:
         try:
             while not stop.is_set():

@@ -1,0 +1,318 @@
+"""Read models over a real log: each event folded once, whoever else tries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from crm_chassis.clock import utc_now
+from crm_chassis.errors import sqlstate
+from crm_chassis.ids import new_id
+from crm_chassis.lease import Lease
+from crm_chassis.log.entries import NewEvent, Statement, StreamAppend
+from crm_chassis.log.logged import LoggedEvent
+from crm_chassis.log.position import START
+from crm_chassis.log.tail import head, read_page
+from crm_chassis.projection.model import BatchModel, Projection, as_of
+from crm_chassis.projection.projector import Projector, standing_at
+from probe import AT, Counted, Named, Probe
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Numeric, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+METADATA = MetaData()
+SUMS = Table(
+    "sums",
+    METADATA,
+    Column("customer_id", Uuid, primary_key=True),
+    Column("total", BigInteger, nullable=False),
+    Column("numbers", JSONB, nullable=False),
+    Column("name", Text),
+)
+DIGITS = Table(
+    "digits",
+    METADATA,
+    Column("digit", Integer, primary_key=True),
+    Column("parity", Text, primary_key=True),
+    Column("seen", Numeric(10, 0), nullable=False),
+)
+CREATE = """
+create table sums (customer_id uuid primary key, total bigint, numbers jsonb, name text);
+create table digits (digit int, parity text, seen numeric(10, 0), primary key (digit, parity));
+create table batches (n bigint);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    customer_id: UUID
+    total: int
+    numbers: list[int]
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    digit: int
+    parity: str
+    seen: int
+
+
+def sums_model(name: str = "sums") -> Projection[Sum]:
+    """Sum per customer; 13 takes the row away, 99 breaks the fold."""
+    model = Projection(name, 1, SUMS, Sum, key=lambda entry: (entry.partition_key,), opens=True)
+
+    @model.on(Counted)
+    def add(row: Sum | None, entry: LoggedEvent[Any]) -> Sum | None:
+        number = entry.event.number
+        if number == 13:
+            return None
+        if number == 99:
+            raise ValueError("99 cannot be folded")
+        before = row or Sum(entry.partition_key, 0, [], None)
+        return replace(before, total=before.total + number, numbers=[*before.numbers, number])
+
+    @model.on(Named)
+    def name_it(row: Sum | None, entry: LoggedEvent[Any]) -> Sum | None:
+        return replace(row or Sum(entry.partition_key, 0, [], None), name=entry.event.name)
+
+    return model
+
+
+def digits_model() -> Projection[Digit]:
+    def keys(entry: LoggedEvent[Any]) -> list[tuple[Any, ...]]:
+        return [(int(d), "even" if int(d) % 2 == 0 else "odd") for d in str(entry.event.number)]
+
+    model = Projection("digits", 1, DIGITS, Digit, key=keys)
+
+    @model.on(Counted)
+    def see(row: Digit | None, entry: LoggedEvent[Any]) -> Digit | None:
+        digit, parity = entry.key
+        return Digit(digit, parity, (0 if row is None else int(row.seen)) + 1)
+
+    return model
+
+
+class HeldLease:
+    held = True
+
+    async def wait_held(self, seconds: float) -> bool:
+        return True
+
+
+@pytest.fixture
+async def tables(probe: Probe) -> None:
+    async with probe.pool.acquire() as connection:
+        await connection.execute(CREATE)
+
+
+def projector(probe: Probe, *models: Any, lease: Any = None) -> Projector:
+    return Projector(
+        pool=probe.pool,
+        log=probe.log,
+        models=models,
+        lease=lease or HeldLease(),
+        wake=probe.wakeups.subscribe(),
+        clock=utc_now,
+    )
+
+
+async def catch_up(runner: Projector) -> None:
+    async with asyncio.timeout(20):
+        while await runner.turn():
+            pass
+
+
+@pytest.mark.usefixtures("tables")
+async def test_every_event_is_folded_once_in_order(probe):
+    ann, bob = new_id(), new_id()
+    await probe.count(ann, 1, 2, 3)
+    await probe.count(bob, 7)
+    runner = projector(probe, sums_model())
+    await catch_up(runner)
+    await probe.count(ann, 4)
+
+    await catch_up(runner)
+
+    rows = {row["customer_id"]: row for row in await probe.pool.fetch("select * from sums")}
+    assert rows[ann]["total"] == 10
+    assert rows[ann]["numbers"] == "[1, 2, 3, 4]"
+    assert rows[bob]["total"] == 7
+    assert await standing_at(probe.pool, "sums", 1) == await head(probe.pool)
+
+
+@pytest.mark.usefixtures("tables")
+async def test_a_new_owner_goes_on_where_the_checkpoint_stands(probe):
+    customer = new_id()
+    await probe.count(customer, 1)
+    await catch_up(projector(probe, sums_model()))
+    await probe.count(customer, 2)
+
+    await catch_up(projector(probe, sums_model()))
+
+    assert await probe.pool.fetchval("select total from sums") == 3
+
+
+@pytest.mark.usefixtures("tables")
+async def test_of_two_owners_one_writes_and_the_other_is_told_so(probe):
+    """A zombie that woke up inside a batch: its checkpoint is where it was, not where it is."""
+    customer = new_id()
+    zombie, owner = projector(probe, sums_model()), projector(probe, sums_model())
+    await catch_up(zombie)
+    await probe.count(customer, 5)
+    await catch_up(owner)
+
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await zombie.turn()
+
+    assert sqlstate(refused.value) == "KM001"
+    assert await probe.pool.fetchval("select total from sums") == 5
+
+
+@pytest.mark.usefixtures("tables")
+async def test_without_the_compare_and_set_the_zombie_would_count_twice(probe, monkeypatch):
+    """The fence shown red: the same interleaving when the checkpoint moves unconditionally."""
+    customer = new_id()
+    zombie, owner = projector(probe, sums_model()), projector(probe, sums_model())
+    await catch_up(zombie)
+    await probe.count(customer, 5)
+    await catch_up(owner)
+    unfenced = """
+        update projection_checkpoint
+        set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4
+        where name = $5 and version = $6 and ($7::int, $8::text, $9::bigint) is not null
+    """
+    monkeypatch.setattr("crm_chassis.projection.projector.MOVE", unfenced)
+
+    await zombie.turn()
+
+    assert await probe.pool.fetchval("select total from sums") == 10
+
+
+@pytest.mark.usefixtures("tables")
+async def test_a_fold_that_raises_stops_its_model_and_no_other(probe):
+    customer = new_id()
+    await probe.count(customer, 1)
+    runner = projector(probe, sums_model(), digits_model())
+    await catch_up(runner)
+    where = await standing_at(probe.pool, "sums", 1)
+    await probe.count(customer, 99, 2)
+
+    await catch_up(runner)
+
+    assert await probe.pool.fetchval("select total from sums") == 1
+    assert await standing_at(probe.pool, "sums", 1) == where
+    assert await standing_at(probe.pool, "digits", 1) == await head(probe.pool)
+    stopped = await probe.pool.fetchval(
+        "select stopped from projection_checkpoint where name = 'sums'"
+    )
+    assert stopped == "ValueError: 99 cannot be folded"
+
+
+@pytest.mark.usefixtures("tables")
+async def test_an_event_may_belong_to_several_rows_and_take_a_row_away(probe):
+    ann, bob = new_id(), new_id()
+    await probe.count(ann, 22, 123)
+    await probe.count(bob, 13)
+    runner = projector(probe, sums_model(), digits_model())
+    await catch_up(runner)
+    await probe.count(ann, 13)
+
+    await catch_up(runner)
+
+    seen = {
+        row["digit"]: int(row["seen"]) for row in await probe.pool.fetch("select * from digits")
+    }
+    assert seen == {1: 3, 2: 3, 3: 3}
+    assert await probe.pool.fetchval("select count(*) from sums") == 0
+
+
+@pytest.mark.usefixtures("tables")
+async def test_a_model_that_opens_reads_personal_fields(probe):
+    customer = new_id()
+    await probe.mint(customer)
+    named = NewEvent(Named(name="Ada"), new_id(), AT, customer)
+    await probe.log.append(streams=[StreamAppend(customer, 0, (named,))])
+
+    await catch_up(projector(probe, sums_model()))
+
+    assert await probe.pool.fetchval("select name from sums") == "Ada"
+
+
+@pytest.mark.usefixtures("tables")
+async def test_a_batch_model_writes_with_its_checkpoint_or_not_at_all(probe):
+    async def fold(pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]) -> list[Statement]:
+        return [Statement("insert into batches values ($1)", (len(logged),))]
+
+    model = BatchModel("batches", 1, (Counted.type,), fold)
+    zombie, owner = projector(probe, model), projector(probe, model)
+    await catch_up(zombie)
+    await probe.count(new_id(), 1, 2)
+    await catch_up(owner)
+
+    with pytest.raises(asyncpg.PostgresError):
+        await zombie.turn()
+
+    assert [row["n"] for row in await probe.pool.fetch("select n from batches")] == [2]
+
+
+@pytest.mark.usefixtures("tables")
+async def test_models_at_different_places_both_reach_the_head(probe):
+    customer = new_id()
+    await probe.count(customer, *range(1, 9))
+    await catch_up(projector(probe, digits_model()))
+    await probe.count(customer, 9)
+
+    await catch_up(projector(probe, digits_model(), sums_model()))
+
+    assert await probe.pool.fetchval("select total from sums") == 45
+    assert await probe.pool.fetchval("select sum(seen) from digits") == 9
+
+
+async def test_a_past_instant_is_the_same_fold_over_fewer_events(probe):
+    customer = new_id()
+    await probe.count(customer, 1, 2, 3)
+    rows = await probe.pool.fetch("select l.gp from log l order by l.gp")
+    page = await read_page(probe.pool, START, limit=len(rows) - 1, types=[Counted.type])
+    state = as_of(sums_model(), await probe.log.logged(page, opens=False))
+
+    assert state[customer,].total == 3
+
+
+@pytest.mark.usefixtures("tables")
+async def test_the_loop_wakes_for_new_rows_and_ends_when_told(probe):
+    customer, stop = new_id(), asyncio.Event()
+    lease = Lease(probe.pool, name="worker", owner="one")
+    runner = projector(probe, sums_model(), lease=lease)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(lease.run(stop, beat=lambda: None))
+        tasks.create_task(runner.run(stop, beat=lambda: None))
+        await probe.count(customer, 41, 1)
+        target = await head(probe.pool)
+        while await standing_at(probe.pool, "sums", 1) < target:
+            await asyncio.sleep(0.01)
+        stop.set()
+
+    assert await probe.pool.fetchval("select total from sums") == 42
+
+
+async def test_one_process_holds_the_lease_and_the_next_takes_it_when_it_expires(probe):
+    now = [100.0]
+    one = Lease(probe.pool, name="worker", owner="one", monotonic=lambda: now[0])
+    two = Lease(probe.pool, name="worker", owner="two", monotonic=lambda: now[0])
+
+    await one._renew()
+    await two._renew()
+    assert (one.held, two.held) == (True, False)
+
+    now[0] += 1.6  # what a frozen process finds when it wakes
+    assert not one.held
+    await probe.pool.execute("update lease set until = clock_timestamp() - interval '1 second'")
+    await two._renew()
+    await one._renew()
+    assert (one.held, two.held) == (False, True)
