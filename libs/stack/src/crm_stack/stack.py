@@ -1,0 +1,278 @@
+"""PostgreSQL and Kafka as one thing that is brought up, used, hurt on purpose and taken down."""
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from crm_stack import databases, registry
+from crm_stack.errors import StackError
+from crm_stack.given import KAFKA_VARIABLE, POSTGRES_VARIABLE, GivenKafka, GivenPostgres
+from crm_stack.kafka import Kafka
+from crm_stack.postgres import Postgres, reachable_folder
+from crm_stack.processes import run_apart
+from crm_stack.server import Server, free_port
+
+SERVICES = ("contacts", "analytics")
+_NEEDED_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """What a stack keeps for ever, in `stack.json` of its folder: a restart moves nothing."""
+
+    stack_id: str
+    postgres_port: int
+    postgres_password: str
+    kafka_port: int
+    kafka_controller_port: int
+    kafka_cluster_id: str
+    passwords: Mapping[str, str]
+
+
+class Stack:
+    """Real servers with their data in `data`, or in a temporary folder that goes with them.
+
+    Addresses in KITH_POSTGRES_URL and KITH_KAFKA_BOOTSTRAP are used in place of own servers.
+    Every method may be called inside an event loop; those that start or stop block it.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        services: tuple[str, ...] = SERVICES,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._data = data
+        self._services = services
+        self._given_postgres = environment.get(POSTGRES_VARIABLE)
+        self._given_kafka = environment.get(KAFKA_VARIABLE)
+        self._attached = False
+        self._seat: registry.Seat | None = None
+        self._folder: Path | None = None
+        self._addresses: _Addresses | None = None
+        self._postgres: Postgres | GivenPostgres | None = None
+        self._kafka: Kafka | GivenKafka | None = None
+
+    @property
+    def postgres(self) -> Postgres | GivenPostgres:
+        if self._postgres is None:
+            raise StackError("the stack is not up")
+        return self._postgres
+
+    @property
+    def kafka(self) -> Kafka | GivenKafka:
+        if self._kafka is None:
+            raise StackError("the stack is not up")
+        return self._kafka
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            raise StackError("the stack is not up")
+        return self._folder
+
+    def up(self, *, detached: bool = False) -> Self:
+        """Start what does not run yet and make each service's database.
+
+        Servers that a `detached` start left in the same folder are used, and left running.
+
+        Raises:
+            StackError: one line that says what is missing or in the way.
+        """
+        with registry.registered():
+            registry.clear()
+            self._enter()
+        try:
+            with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
+                for start in [pool.submit(self.postgres.start), pool.submit(self.kafka.start)]:
+                    start.result()
+            if not self._given_postgres:
+                run_apart(databases.close_to_public(self.postgres.admin_url))
+            for service in self._services:
+                self.service_database(service)
+        except BaseException:
+            if not self._attached:
+                self.down()
+            raise
+        if detached and self._seat is not None:
+            self._seat.detach()
+        return self
+
+    def down(self) -> None:
+        """Stop the servers; a temporary folder goes, a given one keeps its data."""
+        if self._postgres is None or self._kafka is None:
+            return
+        own = [server for server in (self._postgres, self._kafka) if isinstance(server, Server)]
+        temporary = self._seat is not None and self._seat.entry.temporary
+        with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
+            for done in [pool.submit(s.discard if temporary else s.stop) for s in own]:
+                done.result()
+        if self._seat is not None:
+            if temporary:
+                registry.remove_temporary(self._seat.entry)
+            self._seat.leave()
+        self._seat = self._folder = self._addresses = self._postgres = self._kafka = None
+
+    def restore(self) -> None:
+        """Make both servers answer again after whatever a test did to them."""
+        self.postgres.restore()
+        self.kafka.restore()
+
+    def service_database(self, service: str) -> str:
+        """The URL of the service's own database, as its own role; made if it is missing."""
+        if service not in self._known.passwords:
+            passwords = {**self._known.passwords, service: secrets.token_hex(16)}
+            self._remember(replace(self._known, passwords=passwords))
+        password = self._known.passwords[service]
+        making = databases.create_database(self.postgres.admin_url, name=service, password=password)
+        return run_apart(making)
+
+    def fresh_database(self) -> str:
+        """The URL of a new empty database, as a new role that may connect nowhere else."""
+        name = f"test_{secrets.token_hex(6)}"
+        making = databases.create_database(
+            self.postgres.admin_url, name=name, password=secrets.token_hex(16)
+        )
+        return run_apart(making)
+
+    def drop_database(self, url: str) -> None:
+        """Drop the database and the role of a `fresh_database`, whoever is connected to it."""
+        name = urlsplit(url).path.removeprefix("/")
+        run_apart(databases.drop_database(self.postgres.admin_url, name=name))
+
+    def environment(self) -> dict[str, str]:
+        """The addresses by the names under which services and other clients look for them."""
+        bootstrap = self.kafka.bootstrap
+        names = {"POSTGRES_ADMIN_URL": self.postgres.admin_url, "KAFKA_BOOTSTRAP": bootstrap}
+        for service in self._services:
+            prefix = service.upper()
+            names[f"{prefix}_DATABASE_URL"] = self.service_database(service)
+            names[f"{prefix}_KAFKA_BOOTSTRAP"] = bootstrap
+        return names
+
+    def __enter__(self) -> Self:
+        return self.up()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._attached:
+            self.down()
+
+    def _enter(self) -> None:
+        """Take the folder, or join the detached stack that runs in it; inside `registered()`."""
+        temporary = self._data is None
+        folder = _temporary_folder() if self._data is None else _given_folder(self._data)
+        entry = registry.entry_for(folder)
+        if entry is not None and not entry.detached:
+            raise StackError(f"the stack in {folder} is run by process {entry.owner_pid}")
+        self._folder = folder
+        self._addresses = _load(folder)
+        if entry is None:
+            stack_id = self._known.stack_id
+            entry = registry.Entry(
+                stack_id=stack_id,
+                folder=folder,
+                postgres_folder=reachable_folder(folder, stack_id),
+                temporary=temporary,
+                detached=False,
+                owner_pid=os.getpid(),
+            )
+            self._seat = registry.take_seat(entry)
+        else:
+            self._attached = True
+            self._seat = registry.Seat(entry, None)
+        self._attend(self._seat)
+
+    def _attend(self, seat: registry.Seat) -> None:
+        known, entry = self._known, seat.entry
+        if self._given_postgres:
+            self._postgres = GivenPostgres(self._given_postgres)
+        else:
+            self._postgres = Postgres(
+                entry.postgres_folder,
+                port=known.postgres_port,
+                password=known.postgres_password,
+                process=entry.servers.get("postgres"),
+                started=seat.started,
+            )
+        if self._given_kafka:
+            self._kafka = GivenKafka(self._given_kafka)
+        else:
+            self._kafka = Kafka(
+                entry.folder / "kafka",
+                port=known.kafka_port,
+                controller_port=known.kafka_controller_port,
+                cluster_id=known.kafka_cluster_id,
+                process=entry.servers.get("kafka"),
+                started=seat.started,
+            )
+
+    @property
+    def _known(self) -> _Addresses:
+        if self._addresses is None:
+            raise StackError("the stack is not up")
+        return self._addresses
+
+    def _remember(self, addresses: _Addresses) -> None:
+        self._addresses = addresses
+        registry.write_private(self.folder / registry.STATE_FILE, asdict(addresses))
+
+
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=registry.TEMPORARY_PREFIX)).resolve()
+    if os.geteuid() == 0:
+        folder.chmod(0o711)  # PostgreSQL's user passes through
+    return folder
+
+
+def _given_folder(data: Path) -> Path:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(f"{data} cannot be used: {error.strerror}") from error
+    return data.resolve()
+
+
+def _load(folder: Path) -> _Addresses:
+    """The addresses of an earlier start in this folder, or new ones."""
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < _NEEDED_BYTES:
+        raise StackError(f"{folder} has {free_bytes // 1_000_000} MB free; the stack needs 1 GB")
+    state = folder / registry.STATE_FILE
+    try:
+        if state.exists():
+            return _Addresses(**json.loads(state.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise StackError(
+            f"{state} cannot be read ({error}); remove {folder} to start anew"
+        ) from error
+    ports: set[int] = set()
+    while len(ports) < 3:  # three different ones out of seventeen thousand
+        ports.add(free_port())
+    postgres_port, kafka_port, controller_port = ports
+    addresses = _Addresses(
+        stack_id=secrets.token_hex(8),
+        postgres_port=postgres_port,
+        postgres_password=secrets.token_hex(16),
+        kafka_port=kafka_port,
+        kafka_controller_port=controller_port,
+        kafka_cluster_id=base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("="),
+        passwords={},
+    )
+    registry.write_private(state, asdict(addresses))
+    return addresses
