@@ -1,0 +1,1 @@
+"""Customers as one person: ids that were linked are read together."""

@@ -1,0 +1,116 @@
+"""The read model `links`: which customer's history belongs to which; and reading groups."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from crm_chassis.log.entries import Statement
+from crm_chassis.projection.model import BatchModel
+from crm_events.contacts import PersonLinked, PersonUnlinked
+
+from analytics.customers.groups import Link, LinkKey, fold_links, link_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    import asyncpg
+    from crm_chassis.log.logged import LoggedEvent
+
+LARGEST_GROUP: Final = 1_000
+"""Ids that are followed from one customer; a person has a handful of devices."""
+
+READ_PAIRS: Final = """
+select l.customer_id, l.into_id, l.periods::text as periods
+from unnest($1::uuid[], $2::uuid[]) as k(customer_id, into_id)
+join link l using (customer_id, into_id)
+"""
+READ_AROUND: Final = """
+with recursive reached(customer_id) as (
+    select unnest($1::uuid[])
+    union
+    select n.id from reached r cross join lateral (
+        select l.into_id as id from link l where l.customer_id = r.customer_id
+        union all
+        select l.customer_id from link l where l.into_id = r.customer_id
+    ) n
+)
+select l.customer_id, l.into_id, l.periods::text as periods
+from (select customer_id from reached limit $2) r
+join link l on l.customer_id = r.customer_id
+"""
+WRITE_LINKS: Final = """
+insert into link (customer_id, into_id, linked, periods)
+select u.customer_id, u.into_id, u.linked, u.periods::json
+from unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::text[])
+    as u(customer_id, into_id, linked, periods)
+on conflict (customer_id, into_id) do update
+    set linked = excluded.linked, periods = excluded.periods
+"""
+# Both sides of a link stand differently from now on, under every model; one may be new here.
+MARK_BOTH: Final = """
+insert into engagement as e (model_id, customer_id, due_at)
+select m.model_id, u.customer_id, now()
+from unnest($1::bigint[]) as m(model_id) cross join unnest($2::uuid[]) as u(customer_id)
+order by m.model_id, u.customer_id
+on conflict (model_id, customer_id) do update
+    set changes = e.changes + 1, due_at = coalesce(e.due_at, excluded.due_at)
+"""
+
+
+def links(model_ids: Sequence[int]) -> BatchModel:
+    """The fold of links. Standings under `model_ids` are owed anew where a link changes."""
+
+    async def fold(pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]) -> Sequence[Statement]:
+        before = await _read_pairs(pool, {link_key(each) for each in logged})
+        changed = fold_links(before, logged)
+        if not changed:
+            return ()
+        touched = sorted({customer_id for pair in changed for customer_id in pair})
+        return _write(changed), Statement(MARK_BOTH, (list(model_ids), touched))
+
+    return BatchModel(
+        name="links", version=1, types=(PersonLinked.type, PersonUnlinked.type), fold=fold
+    )
+
+
+async def read_links(connection: Any, customer_ids: Iterable[UUID]) -> list[Link]:  # noqa: ANN401  # a pool or a connection of one
+    """Every link, open or closed, that leads to or from those customers, over any number of steps.
+
+    At most `LARGEST_GROUP` ids per customer asked for are followed.
+    """
+    asked = list(customer_ids)
+    rows = await connection.fetch(READ_AROUND, asked, LARGEST_GROUP * len(asked))
+    return [_link(row) for row in rows]
+
+
+async def _read_pairs(pool: asyncpg.Pool, pairs: Iterable[LinkKey]) -> dict[LinkKey, Link]:
+    columns = list(map(list, zip(*pairs, strict=True)))
+    return {
+        (row["customer_id"], row["into_id"]): _link(row)
+        for row in await pool.fetch(READ_PAIRS, *columns)
+    }
+
+
+def _write(changed: Mapping[LinkKey, Link]) -> Statement:
+    rows = [
+        (link.customer_id, link.into_id, link.linked, orjson.dumps(link.periods).decode())
+        for link in changed.values()
+    ]
+    return Statement(WRITE_LINKS, tuple(map(list, zip(*rows, strict=True))))
+
+
+def _link(row: asyncpg.Record) -> Link:
+    return Link(
+        row["customer_id"],
+        row["into_id"],
+        tuple(
+            (
+                datetime.fromisoformat(since),
+                None if until is None else datetime.fromisoformat(until),
+            )
+            for since, until in orjson.loads(row["periods"])
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Engagement: how much a customer has done lately, and why it is that much."""

@@ -1,0 +1,138 @@
+"""The read model `engagement`: one row of sums per customer id and scoring model.
+
+A fold writes what its batch changed in two statements, whatever the batch's size, and notes in
+the same rows that their standing and their event are owed (see `moved`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from crm_chassis.log.entries import Statement
+from crm_chassis.projection.model import BatchModel
+
+from analytics.engagement.sums import (
+    Batch,
+    DayEntry,
+    DayKey,
+    Sums,
+    Tally,
+    add_up,
+    apply_caps,
+    pack,
+    unpack,
+    weigh_all,
+)
+from analytics.engagement.weighing import scale
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    import asyncpg
+    from crm_chassis.log.logged import LoggedEvent
+
+    from analytics.engagement.model import ScoringModel
+
+MOVED_EVERY_SECONDS: Final = 2
+"""`analytics.score.moved` is published at most so often per customer and model."""
+
+READ_SUMS: Final = """
+select customer_id, s, s_negative, counted, clamped, last_fact_at from engagement
+where model_id = $1 and customer_id = any($2::uuid[])
+"""
+READ_DAYS: Final = """
+select d.customer_id, d.kind, d.day, d.entries
+from unnest($2::uuid[], $3::text[], $4::date[]) as k(customer_id, kind, day)
+join engagement_day d
+  on d.model_id = $1 and d.customer_id = k.customer_id and d.kind = k.kind and d.day = k.day
+"""
+WRITE_SUMS: Final = f"""
+insert into engagement as e
+    (model_id, customer_id, s, s_negative, counted, clamped, last_fact_at, unpublished, due_at)
+select $1::bigint, u.*, case when u.moved then now() end
+from unnest($2::uuid[], $3::float8[], $4::float8[], $5::bigint[], $6::bigint[],
+            $7::timestamptz[], $8::boolean[])
+    as u(customer_id, s, s_negative, counted, clamped, last_fact_at, moved)
+on conflict (model_id, customer_id) do update set
+    s = excluded.s, s_negative = excluded.s_negative, counted = excluded.counted,
+    clamped = excluded.clamped, last_fact_at = excluded.last_fact_at, changes = e.changes + 1,
+    unpublished = e.unpublished or excluded.unpublished,
+    due_at = case when excluded.due_at is null then e.due_at else coalesce(
+        e.due_at, greatest(now(), e.moved_at + interval '{MOVED_EVERY_SECONDS} s')) end
+"""  # noqa: S608  # constants only
+WRITE_DAYS: Final = """
+insert into engagement_day (model_id, customer_id, kind, day, entries)
+select $1::bigint, u.* from unnest($2::uuid[], $3::text[], $4::date[], $5::bytea[])
+    as u(customer_id, kind, day, entries)
+on conflict (model_id, customer_id, kind, day) do update set entries = excluded.entries
+"""
+
+
+def engagement(model: ScoringModel) -> BatchModel:
+    """The fold of one scoring model. Another version of the model is another read model."""
+    weigh = scale(model)
+
+    async def fold(pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]) -> Sequence[Statement]:
+        batch = weigh_all(logged, weigh)
+        if not batch.tallies:
+            return ()
+        kept = await _read_days(pool, model.model_id, batch.days)
+        changed = apply_caps(batch, kept)
+        before = await read_sums(pool, model.model_id, batch.tallies)
+        statements = [_write_sums(model.model_id, before, batch)]
+        if changed:
+            statements.append(_write_days(model.model_id, changed))
+        return statements
+
+    return BatchModel(
+        name=f"score.{model.name}", version=model.version, types=model.types, fold=fold
+    )
+
+
+async def read_sums(
+    connection: Any,  # noqa: ANN401  # a pool or a connection of one
+    model_id: int,
+    customer_ids: Iterable[UUID],
+) -> dict[UUID, Sums]:
+    """The rows of those customers that have one."""
+    rows = await connection.fetch(READ_SUMS, model_id, list(customer_ids))
+    return {row[0]: Sums(row[1], row[2], row[3], row[4], row[5]) for row in rows}
+
+
+async def _read_days(
+    pool: asyncpg.Pool, model_id: int, keys: Iterable[DayKey]
+) -> dict[DayKey, list[DayEntry]]:
+    columns = list(zip(*keys, strict=True))
+    if not columns:
+        return {}
+    rows = await pool.fetch(READ_DAYS, model_id, *columns)
+    return {DayKey(row[0], row[1], row[2]): unpack(row[3]) for row in rows}
+
+
+def _write_sums(model_id: int, before: Mapping[UUID, Sums], batch: Batch) -> Statement:
+    nothing = Sums()
+    # In the order of their ids, as everyone locks them: else two writers wait for each other.
+    rows = [
+        _row(customer_id, before.get(customer_id, nothing), tally)
+        for customer_id, tally in sorted(batch.tallies.items(), key=_by_id)
+    ]
+    return Statement(WRITE_SUMS, (model_id, *map(list, zip(*rows, strict=True))))
+
+
+def _row(customer_id: UUID, sums: Sums, tally: Tally) -> tuple[Any, ...]:
+    after = add_up(sums, tally)
+    moved = bool(tally.positive or tally.negative or tally.replaced or tally.replaced_negative)
+    return (
+        customer_id, after.s, after.s_negative, after.counted, after.clamped, after.last_fact_at,
+        moved,
+    )  # fmt: skip
+
+
+def _write_days(model_id: int, days: Mapping[DayKey, Sequence[DayEntry]]) -> Statement:
+    keys = list(map(list, zip(*days, strict=True)))
+    return Statement(WRITE_DAYS, (model_id, *keys, [pack(entries) for entries in days.values()]))
+
+
+def _by_id(item: tuple[UUID, Tally]) -> int:
+    return item[0].int

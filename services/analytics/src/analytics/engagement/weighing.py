@@ -1,0 +1,77 @@
+"""What one fact weighs under a model: its kind, when it counts, and the logarithm of its weight."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from analytics.instants import happened_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from crm_chassis.log.logged import LoggedEvent
+    from crm_events.contacts import Order
+
+    from analytics.engagement.model import Kind, ScoringModel
+
+
+class Weighed(NamedTuple):
+    """A fact that a model counts, caps aside.
+
+    `log_weight` is ln of its weight plus rate * (at - landmark): its term in the sum.
+    """
+
+    kind: Kind
+    at: datetime
+    log_weight: float
+    clamped: bool  # it claimed to happen long after it was recorded
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    kind: Kind
+    field: str | None
+    one_of: frozenset[str]
+    log_weight: float
+
+
+def scale(model: ScoringModel) -> Callable[[LoggedEvent[Any]], Weighed | None]:
+    """The model made ready for many facts: a function that weighs one, or says None.
+
+    An event is decoded only where the kinds of its type look into it.
+    """
+    rules: dict[str, list[_Rule]] = {}
+    for kind in model.kinds:
+        rules.setdefault(kind.type, []).append(
+            _Rule(
+                kind,
+                None if kind.when is None else kind.when.field,
+                frozenset() if kind.when is None else frozenset(kind.when.one_of),
+                math.log(kind.weight),
+            )
+        )
+    rate, landmark = model.decay.rate, model.landmark
+
+    def weigh(logged: LoggedEvent[Any]) -> Weighed | None:
+        for rule in rules.get(logged.type, ()):
+            if rule.field is None or getattr(logged.event, rule.field) in rule.one_of:
+                break
+        else:
+            return None
+        occurred_at = logged.occurred_at
+        at = happened_at(occurred_at, logged.recorded_at)
+        log_weight = rule.log_weight + rate * (at - landmark).total_seconds()
+        if rule.kind.per_log_amount:
+            log_weight += _for_amount(rule.kind, cast("LoggedEvent[Order]", logged))
+        return Weighed(rule.kind, at, log_weight, at is not occurred_at)
+
+    return weigh
+
+
+def _for_amount(kind: Kind, order: LoggedEvent[Order]) -> float:
+    """The logarithm of how many times the plain weight an order of its amount counts."""
+    amount = max(float(order.event.total.amount), 0.0)
+    return math.log1p(kind.per_log_amount * math.log1p(amount) / kind.weight)
