@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from crm_events.base import Event, Value
 from crm_events.money import Amount, Money
 from crm_events.personal import SEALED, Personal
 
-MessageId = Annotated[str, Field(min_length=1, max_length=255)]
+MESSAGE_ID_BYTES: Final = 255
+
+
+def _fitting(message_id: str) -> str:
+    if len(message_id.encode()) > MESSAGE_ID_BYTES:
+        raise ValueError("a message id has at most 255 bytes")
+    return message_id
+
+
+MessageId = Annotated[
+    str, Field(min_length=1, max_length=MESSAGE_ID_BYTES), AfterValidator(_fitting)
+]
+"""Anything a sender makes unique: never cut, never parsed. At most 255 bytes as UTF-8."""
+
 Properties = dict[str, Any]
 
 
@@ -171,3 +184,12 @@ class SubjectKeyRecord(Value):
     kek_id: str | None = None  # under which key-encryption key it is wrapped
     wrapped: str | None = None  # "<nonce>.<ciphertext>", base64url without padding
     destroyed: datetime | None = None
+
+    @model_validator(mode="after")
+    def is_one_of_both(self) -> Self:
+        """A destroyed key keeps nothing of the wrapped one."""
+        live = self.wrapped is not None and self.kek_id is not None
+        empty = self.wrapped is None and self.kek_id is None
+        if not (live if self.destroyed is None else empty):
+            raise ValueError("a key is either wrapped, under a key that is named, or destroyed")
+        return self

@@ -31,4 +31,6 @@ class Recorded:
     topic: str | None = None
     partition: int | None = None
     sequence: int | None = None
-    meta: Mapping[str, str] = field(default_factory=dict)  # correlationid, causationid, traceparent
+    meta: Mapping[str, str] = field(
+        default_factory=dict[str, str]
+    )  # correlationid, causationid, traceparent

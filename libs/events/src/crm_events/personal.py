@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, final
 
-from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.fields import FieldInfo
+    from pydantic.json_schema import JsonSchemaValue
 
 T = TypeVar("T")
 
 
-class _Hidden:
-    """A value that is not shown. Two kinds exist, each with a single instance."""
+class Hidden:
+    """A value that is not shown. Two kinds stand for one, each with a single instance."""
 
     __slots__ = ()
 
@@ -25,21 +29,30 @@ class _Hidden:
     ) -> CoreSchema:
         return core_schema.is_instance_schema(cls)
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Nothing hidden is ever written: see `crm_events.schemas`."""
+        return {"not": {}}
+
 
 @final
-class Sealed(_Hidden):
+class Sealed(Hidden):
     """Personal and not opened: the reader did not ask, or the value was never set."""
 
     __slots__ = ()
 
 
 @final
-class Erased(_Hidden):
+class Erased(Hidden):
     """Personal and gone: the key of its subject was destroyed."""
 
     __slots__ = ()
 
 
+HIDDEN: Final = Hidden()
+"""What `repr` shows for a personal field."""
 SEALED: Final = Sealed()
 ERASED: Final = Erased()
 
@@ -48,6 +61,17 @@ ERASED: Final = Erased()
 class PersonalMark:
     """Marks a field as personal. It belongs to the event's customer (see `Event.subject`)."""
 
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Name it in a JSON Schema."""
+        return {**handler(schema), "x-personal": True}
+
 
 Personal = Annotated[T | Sealed | Erased, PersonalMark()]
 """`Personal[str]` reads as `str`, or `SEALED` where nobody opened it, or `ERASED`."""
+
+
+def is_personal(field: FieldInfo) -> bool:
+    """Say whether a field of a model is `Personal[...]`."""
+    return any(isinstance(mark, PersonalMark) for mark in field.metadata)

@@ -7,11 +7,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from crm_events import analytics, contacts
+from crm_events.placement import placement
+from crm_events.upcasters import UPCASTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crm_events.base import Event
+    from crm_events.upcasters import Upcasters
 
 CUSTOMER_PARTITIONS: Final = 12
 """Partition count of every customer-keyed topic, fixed for the life of the topic."""
@@ -29,10 +32,14 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The topics table with its look-ups. `private` lists classes that are never published."""
+    """The topics table with its look-ups. `private` lists classes that are never published.
+
+    A class whose personal fields could not be sealed is refused here, with a TypeError.
+    """
 
     topics: tuple[Topic, ...]
     private: tuple[type[Event], ...] = ()
+    upcasters: Upcasters = field(default_factory=lambda: UPCASTERS)
     by_name: Mapping[str, Topic] = field(init=False, repr=False)
     by_type: Mapping[str, Topic] = field(init=False, repr=False)
     classes: Mapping[str, type[Event]] = field(init=False, repr=False)
@@ -41,6 +48,8 @@ class Contract:
         every = [event for topic in self.topics for event in topic.events] + list(self.private)
         if len({event.type for event in every}) != len(every):
             raise ValueError("an event type stands in the contract twice")
+        for event in every:
+            placement(event)
         by_name = {topic.name: topic for topic in self.topics}
         by_type = {event.type: topic for topic in self.topics for event in topic.events}
         object.__setattr__(self, "by_name", MappingProxyType(by_name))
