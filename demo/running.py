@@ -1,0 +1,163 @@
+"""The two services as an operator would run them: a process each, settings from outside."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import httpx
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from crm_stack.stack import Stack
+
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 20.0
+
+
+class NotReadyError(Exception):
+    """A service did not come up; the message says which, and where its log lies."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def secret() -> str:
+    """256 random bits, base64."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@dataclass
+class Service:
+    """One service in its own process, started in the role `run` (API and worker)."""
+
+    name: str
+    environment: dict[str, str]
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(  # noqa: S603  # our own module
+                [sys.executable, "-m", self.name, "run"],
+                env={**os.environ, **self.environment},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        return self
+
+    def command(self, *arguments: str) -> str:
+        """Run one of the service's own commands; what it printed."""
+        done = subprocess.run(  # noqa: S603  # our own module
+            [sys.executable, "-m", self.name, *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=READY_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()
+            raise NotReadyError(f"{self.name} {' '.join(arguments)}: {said}")
+        return done.stdout.strip()
+
+    def wait_ready(self) -> None:
+        """Wait until it answers that it is ready, at most 60 s.
+
+        Raises:
+            NotReadyError: it ended, or is not ready in time.
+        """
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if self.process is not None and self.process.poll() is not None:
+                raise NotReadyError(f"{self.name} ended with {self.process.poll()}, see {self.log}")
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)  # noqa: TID251  # a process that starts can only be asked again
+        raise NotReadyError(f"{self.name} is not ready after {READY_SECONDS:.0f} s, see {self.log}")
+
+    def stop(self) -> int:
+        """Ask it to leave, and wait; its exit code."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+@dataclass
+class Services:
+    """contacts and analytics on one stack, with keys of their own."""
+
+    contacts: Service
+    analytics: Service
+
+    @classmethod
+    def on(cls, stack: Stack, folder: Path) -> Self:
+        """Prepare both; nothing is started yet."""
+        keks, digest_key = f"demo:{secret()}", secret()
+
+        def service(name: str, **more: str) -> Service:
+            port = free_port()
+            prefix = name.upper()
+            settings = {
+                "DATABASE_URL": stack.service_database(name),
+                "KAFKA_BOOTSTRAP": stack.kafka.bootstrap,
+                "HTTP_PORT": str(port),
+                "KEKS": keks,
+                "INSTANCE": "1",
+                "LOG_FORMAT": "json",
+                **more,
+            }
+            environment = {f"{prefix}_{key}": value for key, value in settings.items()}
+            return Service(name, environment, port, folder / f"{name}.log")
+
+        return cls(service("contacts", DIGEST_KEY=digest_key), service("analytics"))
+
+    def __enter__(self) -> Self:
+        try:
+            for service in (self.contacts, self.analytics):
+                service.start()
+            for service in (self.contacts, self.analytics):
+                service.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        for service in (self.contacts, self.analytics):
+            service.stop()

@@ -1,0 +1,108 @@
+"""Every guard shown red once: a guard that cannot fail guards nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str | Path, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(cwd)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        ("TID251", "from datetime import datetime\n\nNOW = datetime.now()\n"),
+        ("TID251", "import time\n\ntime.sleep(1)\n"),
+        ("TID251", "from uuid import uuid4\n\nKEY = uuid4()\n"),
+        ("T201", 'print("hello")\n'),
+        ("BLE001", "try:\n    KEY = 1\nexcept Exception:\n    KEY = 2\n"),
+    ],
+)
+def test_ruff_refuses_what_the_style_bans(rule, code):
+    done = run(
+        BIN / "ruff",
+        "check",
+        "--output-format=concise",
+        "--stdin-filename=services/contacts/src/contacts/people/made_up.py",
+        "-",
+        cwd=ROOT,
+        stdin=code,
+    )
+
+    assert done.returncode == 1
+    assert rule in done.stdout
+
+
+def test_the_type_checker_is_strict(tmp_path):
+    (tmp_path / "loose.py").write_text("def double(number):\n    return number * 2\n")
+    settings = (ROOT / "pyproject.toml").read_text().split("[tool.basedpyright]")[1]
+    settings = settings.split("\n[")[0].replace('include = ["libs", "services"]', "")
+    kept = [line for line in settings.splitlines() if not line.startswith(("venv", "stubPath"))]
+    (tmp_path / "pyproject.toml").write_text("[tool.basedpyright]" + "\n".join(kept))
+
+    done = run(BIN / "basedpyright", "--pythonpath", sys.executable, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "reportUnknownParameterType" in done.stdout
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Empty packages under our own import contracts."""
+    shutil.copy(ROOT / ".importlinter", tmp_path)
+    for source in [*ROOT.glob("libs/*/src"), *ROOT.glob("services/*/src")]:
+        for module in source.rglob("*.py"):
+            target = tmp_path / module.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text("")
+            (target.parent / "__init__.py").touch()
+    return tmp_path
+
+
+def test_the_import_contracts_hold_on_an_empty_tree(tree):
+    done = run(BIN / "lint-imports", "--no-cache", cwd=tree)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("contacts/people/decider.py", "import analytics"),
+        ("crm_events/base.py", "import crm_chassis"),
+        ("crm_chassis/keyring.py", "import contacts"),
+        ("crm_events/codec.py", "import orjson"),
+        ("analytics/bootstrap.py", "import crm_stack"),
+        ("contacts/people/decider.py", "import asyncpg"),
+        ("contacts/people/decider.py", "import random"),
+        ("contacts/timeline/timeline.py", "import structlog"),
+        ("analytics/engagement/decay.py", "import time"),
+        ("analytics/buying/buying.py", "from crm_chassis.log import append"),
+    ],
+)
+def test_the_import_contracts_refuse(tree, module, code):
+    (tree / module).write_text(code + "\n")
+
+    done = run(BIN / "lint-imports", "--no-cache", cwd=tree)
+
+    assert done.returncode == 1, done.stdout
+    assert "BROKEN" in done.stdout
