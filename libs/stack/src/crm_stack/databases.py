@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -56,7 +56,7 @@ async def close_to_public(admin_url: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected(admin_url: str) -> AsyncIterator[Any]:
+async def _connected(admin_url: str) -> AsyncGenerator[Any]:
     try:
         connection = await asyncpg.connect(
             admin_url, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS

@@ -1,4 +1,4 @@
-"""Kafka's jars, each pinned by hash: downloaded once into Maven's local repository, then offline."""
+"""Kafka's jars, pinned by hash: downloaded once into Maven's local repository, then offline."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Protocol, cast
 
 import platformdirs
 
@@ -13,6 +14,15 @@ from crm_stack.errors import StackError
 
 KAFKA_VERSION = "4.1.0"
 _DOWNLOAD_TIMEOUT_SECONDS = 30
+
+
+class _Artifact(Protocol):
+    """The little of jgo's artifact that is used; most of jgo carries no types."""
+
+    @property
+    def cached_path(self) -> Path | None: ...
+
+    def resolve(self) -> Path: ...
 
 
 def kafka_classpath() -> str:
@@ -59,17 +69,18 @@ def _fetch(pinned: dict[str, str]) -> list[Path]:
     context = jgo.maven.MavenContext(
         repo_cache=jgo.config.GlobalSettings.load().repo_cache, timeout=_DOWNLOAD_TIMEOUT_SECONDS
     )
-    artifacts = {}
+    artifacts: dict[str, _Artifact] = {}
     for coordinate in pinned:
         group, name, version = coordinate.split(":")
-        artifacts[coordinate] = context.project(group, name).at_version(version).artifact()
+        artifact = context.project(group, name).at_version(version).artifact()
+        artifacts[coordinate] = cast("_Artifact", artifact)
     return [
         _fetch_one(artifacts[coordinate], coordinate, pinned[coordinate])
         for coordinate in _shown(artifacts)
     ]
 
 
-def _fetch_one(artifact, coordinate: str, sha256: str) -> Path:
+def _fetch_one(artifact: _Artifact, coordinate: str, sha256: str) -> Path:
     """Twice at most: a jar that a killed download left half written is fetched again."""
     import requests  # noqa: PLC0415
 
@@ -88,7 +99,7 @@ def _fetch_one(artifact, coordinate: str, sha256: str) -> Path:
     raise StackError(f"the download of {coordinate} is not the file that was pinned (SHA-256)")
 
 
-def _shown(artifacts: dict[str, object]) -> Iterable[str]:
+def _shown(artifacts: dict[str, _Artifact]) -> Iterable[str]:
     """The coordinates, with a bar on stderr while any of them has yet to be downloaded."""
     if all(_present(artifact) for artifact in artifacts.values()):
         return list(artifacts)
@@ -103,5 +114,5 @@ def _shown(artifacts: dict[str, object]) -> Iterable[str]:
     )
 
 
-def _present(artifact) -> bool:
+def _present(artifact: _Artifact) -> bool:
     return artifact.cached_path is not None and artifact.cached_path.exists()

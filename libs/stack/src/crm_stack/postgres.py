@@ -151,11 +151,15 @@ class Postgres(Server):
 
 
 def reachable_folder(folder: Path, stack_id: str) -> Path:
-    """Where PostgreSQL's files go: `folder`/postgres, or under ROOT_FOLDER when we are root and
-    the user that PostgreSQL then runs as cannot enter `folder`."""
-    if os.geteuid() == 0 and not _can_enter(folder):
-        return ROOT_FOLDER / f"postgres-{stack_id}"
-    return folder / "postgres"
+    """Where PostgreSQL's files go: inside `folder`, or in ROOT_FOLDER if they cannot.
+
+    They cannot when we are root and the user that PostgreSQL then runs as may not enter `folder`.
+    What an earlier start has chosen stays.
+    """
+    inside, outside = folder / "postgres", ROOT_FOLDER / f"postgres-{stack_id}"
+    if outside.exists() or (not inside.exists() and os.geteuid() == 0 and not _can_enter(folder)):
+        return outside
+    return inside
 
 
 def _binaries() -> Path:
@@ -175,8 +179,10 @@ def _binaries() -> Path:
 
 
 def _copied(package: Path) -> Path:
-    """A copy of the wheel's files that the unprivileged user can run (they find one another by
-    relative paths)."""
+    """A copy of the wheel's files that the unprivileged user can run.
+
+    They find one another by relative paths, so the copy has the layout of the original.
+    """
     copy = ROOT_FOLDER / f"{WHEEL}-{version(WHEEL)}"
     if not copy.exists():
         ROOT_FOLDER.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import psutil
 
 GONE_SECONDS = 10.0
 _STOP_ROUNDS = 5
+_LOOK_AGAIN_SECONDS = 0.02
 _DISCARD_SECONDS = 5.0
 # PostgreSQL lets go of its shared memory on SIGQUIT and of nothing on SIGKILL.
 DISCARD_SIGNALS = {"postgres": signal.SIGQUIT, "kafka": signal.SIGKILL}
@@ -87,7 +88,7 @@ def kill(process: ProcessId) -> None:
     family = process.family()
     for member in family:
         _send(member, signal.SIGKILL)
-    psutil.wait_procs(family, timeout=GONE_SECONDS)
+    _wait_for(family, within_seconds=GONE_SECONDS)
 
 
 def end(process: ProcessId, *, by: signal.Signals, within_seconds: float) -> None:
@@ -96,7 +97,7 @@ def end(process: ProcessId, *, by: signal.Signals, within_seconds: float) -> Non
     family = process.family()
     if family:
         _send(family[0], by)
-        psutil.wait_procs(family, timeout=within_seconds)
+        _wait_for(family, within_seconds=within_seconds)
     kill(process)
 
 
@@ -121,6 +122,22 @@ def last_line(log: Path, *, wanted: Sequence[str] = ()) -> str:
     return ""
 
 
+def _wait_for(family: list[psutil.Process], *, within_seconds: float) -> None:
+    """Until each has ended. One that only waits for its parent to notice has: not all do soon."""
+    turn = threading.Event()
+    for _ in range(int(within_seconds / _LOOK_AGAIN_SECONDS)):
+        if all(_ended(member) for member in family):
+            return
+        turn.wait(_LOOK_AGAIN_SECONDS)
+
+
+def _ended(member: psutil.Process) -> bool:
+    try:
+        return not member.is_running() or member.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _send(member: psutil.Process, signal_number: signal.Signals) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         member.send_signal(signal_number)
@@ -134,6 +151,6 @@ def _born(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # field 22 of proc(5) stat; the first two are before the closing bracket
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}/{fields[19]}"
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}/{fields[19]}"
     except (OSError, psutil.NoSuchProcess):
         return None

@@ -3,11 +3,10 @@
 import contextlib
 import fcntl
 import json
-import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -80,7 +79,7 @@ class Seat:
 
 
 @contextlib.contextmanager
-def registered() -> Iterator[None]:
+def registered() -> Generator[None]:
     """Hold the registry: starts and clearings come one after the other."""
     with (_folder() / "lock").open("a") as lock:
         turn = threading.Event()
@@ -137,7 +136,7 @@ def write_private(path: Path, content: object) -> None:
     """Replace a JSON file as a whole, readable by its owner only."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as half:  # mode 0600
         json.dump(content, half, indent=1)
-    os.replace(half.name, path)
+    Path(half.name).replace(path)
 
 
 def _folder() -> Path:

@@ -23,6 +23,7 @@ from crm_stack.processes import run_apart
 from crm_stack.server import Server, free_port
 
 SERVICES = ("contacts", "analytics")
+_PORTS = 3
 _NEEDED_BYTES = 1_000_000_000
 
 
@@ -262,7 +263,7 @@ def _load(folder: Path) -> _Addresses:
             f"{state} cannot be read ({error}); remove {folder} to start anew"
         ) from error
     ports: set[int] = set()
-    while len(ports) < 3:  # three different ones out of seventeen thousand
+    while len(ports) < _PORTS:  # different ones out of seventeen thousand
         ports.add(free_port())
     postgres_port, kafka_port, controller_port = ports
     addresses = _Addresses(
