@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import orjson
 from crm_events.envelope import Recorded
-from crm_events.reading import read
+from crm_events.sealing import read
 
 from crm_chassis.log.position import Position
 
@@ -54,7 +54,7 @@ class LoggedEvent(Generic[E_co]):
 
     @property
     def event(self) -> E_co:
-        """The decoded event. Raises what `crm_events.reading.read` raises."""
+        """The decoded event. Raises what `crm_events.sealing.read` raises."""
         if self._event is None:
             self._event = read(self.recorded, self._contract, self._keys)
         return cast("E_co", self._event)
