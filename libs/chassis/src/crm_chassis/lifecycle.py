@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,7 +17,7 @@ from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -24,8 +25,13 @@ LONGEST_STOP_S: Final = 12.0
 """From the signal until loops are cancelled; closing connections follows, all within 15 s."""
 
 STALL_S: Final = 30.0
+BEAT_S: Final = 1.0
 SETTLED_S: Final = 10.0
 """A loop that ran for so long begins its back-off anew."""
+
+
+Prepare = Callable[..., Awaitable[bool]]
+"""`await prepare(stop, beat=...)`: True when done, False if `stop` was set first."""
 
 
 class Loop(Protocol):
@@ -42,6 +48,7 @@ class Loop(Protocol):
 class _Watched:
     name: str
     run: Loop
+    at_once: bool
     beaten_at: float = field(default_factory=time.monotonic)
 
     def beat(self) -> None:
@@ -60,16 +67,27 @@ class Supervisor:
     """
 
     def __init__(
-        self, *, stall_seconds: float = STALL_S, shutdown_seconds: float = LONGEST_STOP_S
+        self,
+        *,
+        prepare: Prepare | None = None,
+        stall_seconds: float = STALL_S,
+        shutdown_seconds: float = LONGEST_STOP_S,
     ) -> None:
+        """`prepare` comes before all loops but those added `at_once`: see `add`."""
+        self._prepare = prepare
+        self._prepared = asyncio.Event()
         self._stall_seconds = stall_seconds
         self._shutdown_seconds = shutdown_seconds
         self._loops: list[_Watched] = []
         self._failed: list[str] = []
 
-    def add(self, name: str, run: Loop) -> None:
-        """Have a loop run. Names are unique; all loops are added before `run`."""
-        watched = _Watched(name, run)
+    def add(self, name: str, run: Loop, *, at_once: bool = False) -> None:
+        """Have a loop run. Names are unique; all loops are added before `run`.
+
+        `at_once`: it does not wait for what is prepared. HTTP does not, so that probes are
+        answered while the database is still away.
+        """
+        watched = _Watched(name, run, at_once=at_once or self._prepare is None)
         self._loops.append(watched)
         metrics.LOOP_BEAT_AGE_SECONDS.labels(loop=name).set_function(watched.age_seconds)
 
@@ -87,6 +105,8 @@ class Supervisor:
         Those that have not left `shutdown_seconds` after `stop` are cancelled.
         """
         tasks: list[asyncio.Task[None]] = []
+        if self._prepare is not None:
+            self.add("prepare", self._prepare_once, at_once=True)
         for loop in self._loops:
             loop.beat()
             tasks.append(asyncio.create_task(self._keep(loop, stop), name=loop.name))
@@ -102,8 +122,24 @@ class Supervisor:
                 task.cancel()
             await asyncio.wait(tasks, timeout=1.0)
 
+    async def _prepare_once(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        if not self._prepared.is_set() and self._prepare is not None:
+            if not await self._prepare(stop, beat=beat):
+                return
+            self._prepared.set()
+            _logger.info("process.prepared")
+        while not await pause(stop, BEAT_S):
+            beat()
+
+    async def _wait_prepared(self, loop: _Watched, stop: asyncio.Event) -> None:
+        while not stop.is_set() and not self._prepared.is_set():
+            loop.beat()
+            await pause(self._prepared, BEAT_S)
+
     async def _keep(self, loop: _Watched, stop: asyncio.Event) -> None:
         attempt = 0
+        if not loop.at_once:
+            await self._wait_prepared(loop, stop)
         while not stop.is_set():
             loop.beat()
             began = time.monotonic()

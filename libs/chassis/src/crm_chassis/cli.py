@@ -1,0 +1,198 @@
+"""The commands every service has: run, api, worker, migrate, api-keys."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import structlog
+import typer
+
+from crm_chassis import apikeys
+from crm_chassis.database import close_pool, open_pool, wait_until_migrated
+from crm_chassis.errors import is_dependency_error
+from crm_chassis.lifecycle import run_until_signalled
+from crm_chassis.logs import configure_logs, safe_text
+from crm_chassis.migrations import migrate
+from crm_chassis.settings import (
+    ServiceSettings,
+    UnsafeSettingsError,
+    is_superuser_url,
+    load_settings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    import asyncpg
+
+    from crm_chassis.lifecycle import Prepare
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+S = TypeVar("S", bound=ServiceSettings)
+
+EXIT_FAILED: Final = 1
+EXIT_UNSAFE: Final = 2
+COMMAND_CONNECTIONS: Final = 2
+
+
+class Role(StrEnum):
+    """What a process of a service does."""
+
+    RUN = "run"  # both, and it migrates first
+    API = "api"
+    WORKER = "worker"
+
+    @property
+    def answers(self) -> bool:
+        return self is not Role.WORKER
+
+    @property
+    def works(self) -> bool:
+        return self is not Role.API
+
+
+def service_cli(
+    name: str,
+    *,
+    settings: type[S],
+    run: Callable[[S, Role, asyncio.Event], Coroutine[Any, Any, bool]],
+    migrations: str,
+) -> typer.Typer:
+    """The command line of a service; it adds what is its own.
+
+    `run` is the service's bootstrap: it runs until the event is set and answers whether all
+    ended well. `migrations` is where Alembic finds them ("contacts:migrations").
+    """
+    app = typer.Typer(
+        name=name, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
+
+    def play(role: Role) -> None:
+        told = settings_or_exit(settings)
+        configure_logs(name, told.log_format)
+        if is_superuser_url(told):
+            _logger.warning("settings.superuser", setting="database_url")
+        _logger.info("process.starting", role=role.value, instance=told.instance)
+        raise typer.Exit(run_until_signalled(lambda stop: run(told, role, stop)))
+
+    @app.command(name="run", help="Answer and work, in one process; migrate first.")
+    def _run() -> None:
+        play(Role.RUN)
+
+    @app.command(name="api", help="Answer HTTP.")
+    def _api() -> None:
+        play(Role.API)
+
+    @app.command(name="worker", help="Relay, hear and fold; one at a time does, others stand by.")
+    def _worker() -> None:
+        play(Role.WORKER)
+
+    @app.command(name="migrate", help="Bring the database to this release.")
+    def _migrate() -> None:
+        told = settings_or_exit(settings)
+        configure_logs(name, told.log_format)
+        location = told.database_url.get_secret_value()
+
+        async def migrated(stop: asyncio.Event) -> bool:
+            return await migrate(location, migrations, beat=lambda: None, stop=stop)
+
+        raise typer.Exit(run_until_signalled(migrated))
+
+    app.add_typer(_api_keys(name, settings), name="api-keys", help="Who may call the API.")
+    return app
+
+
+def settings_or_exit(kind: type[S]) -> S:
+    """The settings; or one line per unsafe one, by its name, and exit code 2."""
+    try:
+        return load_settings(kind)
+    except UnsafeSettingsError as unsafe:
+        for line in unsafe.lines:
+            typer.echo(line, err=True)
+        raise typer.Exit(EXIT_UNSAFE) from None
+
+
+def with_database(
+    name: str, kind: type[S], work: Callable[[S, asyncpg.Pool], Awaitable[None]]
+) -> None:
+    """Run a short command of a service against its database; exit 1 in one line if it is away."""
+    told = settings_or_exit(kind)
+    configure_logs(name, told.log_format)
+
+    async def worked() -> None:
+        pool = await open_pool(
+            told.database_url.get_secret_value(),
+            application_name=f"{name} command",
+            max_size=COMMAND_CONNECTIONS,
+        )
+        try:
+            await work(told, pool)
+        finally:
+            await close_pool(pool)
+
+    try:
+        asyncio.run(worked())
+    except Exception as error:
+        if not is_dependency_error(error):
+            raise
+        typer.echo(f"the database is away: {type(error).__name__} {safe_text(error)}", err=True)
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def prepare_database(
+    settings: ServiceSettings, pool: asyncpg.Pool, *, role: Role, migrations: str
+) -> Prepare:
+    """What comes before all loops: `run` migrates, others wait until somebody has."""
+
+    async def prepare(stop: asyncio.Event, *, beat: Callable[[], None]) -> bool:
+        if role is Role.RUN and settings.migrate_on_start:
+            location = settings.database_url.get_secret_value()
+            return await migrate(location, migrations, beat=beat, stop=stop)
+        return await wait_until_migrated(pool, stop, beat=beat)
+
+    return prepare
+
+
+def _api_keys(name: str, kind: type[S]) -> typer.Typer:
+    app = typer.Typer(no_args_is_help=True)
+
+    @app.command(help="Make a key and show it, this once.")
+    def create(
+        caller: Annotated[str, typer.Argument(help="Who it is for; several keys may be theirs.")],
+        scope: Annotated[list[str], typer.Option(help='Such as "scores:read"; repeat for more.')],
+    ) -> None:
+        key = apikeys.new_api_key()
+
+        async def work(_: S, pool: asyncpg.Pool) -> None:
+            try:
+                await apikeys.keep_key(pool, key, name=caller, scopes=scope)
+            except apikeys.BadKeyNameError as bad:
+                typer.echo(str(bad), err=True)
+                raise typer.Exit(EXIT_UNSAFE) from None
+
+        with_database(name, kind, work)
+        typer.echo(key)
+
+    @app.command(name="list", help="Show what is kept of every key.")
+    def _list() -> None:
+        async def work(_: S, pool: asyncpg.Pool) -> None:
+            for key in await apikeys.list_keys(pool):
+                state = "revoked" if key.revoked_at else "live"
+                scopes = ",".join(key.scopes)
+                typer.echo(f"{key.prefix}\t{state}\t{key.name}\t{scopes}\t{key.created_at:%F %T}")
+
+        with_database(name, kind, work)
+
+    @app.command(help="Shut a key out, by the prefix that list shows.")
+    def revoke(prefix: Annotated[str, typer.Argument()]) -> None:
+        async def work(_: S, pool: asyncpg.Pool) -> None:
+            if not await apikeys.revoke_key(pool, prefix):
+                typer.echo(f"no live key begins with {prefix}", err=True)
+                raise typer.Exit(EXIT_FAILED)
+
+        with_database(name, kind, work)
+
+    return app

@@ -1,0 +1,77 @@
+"""Bodies of commands: read through the gate for bad input, and refused with unknown fields."""
+
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from crm_events.errors import BadInputError
+from crm_events.gate import parse_json
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from crm_chassis.http.problems import Problem, invalid_input, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+LARGEST_VERSION = 2**31 - 1
+
+
+class CommandBody(BaseModel):
+    """The body of a command. A field it does not know is refused: a typo must not be lost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class _RefusedBodyError(HTTPException):
+    """Carries a problem through FastAPI, which lets nothing else pass while it reads a body."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.status)
+        self.problem = problem
+
+
+class _GatedRequest(Request):
+    async def json(self) -> Any:  # noqa: ANN401  # where JSON enters
+        try:
+            return parse_json(await self.body())
+        except BadInputError as bad:
+            raise _RefusedBodyError(cast("Problem", problem_of(bad))) from bad
+
+
+class GatedRoute(APIRoute):
+    """Reads JSON through `crm_events.gate`, which refuses what PostgreSQL could not keep."""
+
+    def get_route_handler(self) -> "Callable[[Request], Coroutine[Any, Any, Response]]":
+        handle = super().get_route_handler()
+
+        async def gated(request: Request) -> Response:
+            try:
+                return await handle(_GatedRequest(request.scope, request.receive))
+            except _RefusedBodyError as refused:
+                raise refused.problem from None
+
+        return gated
+
+
+def gated_router(*, prefix: str = "", tag: str) -> APIRouter:
+    """A router whose routes read their bodies through the gate."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=GatedRoute, redirect_slashes=False)
+
+
+async def _expected_version(if_match: Annotated[str | None, Header()] = None) -> int | None:
+    if if_match is None:
+        return None
+    text = if_match.strip().removeprefix('"').removesuffix('"')
+    if text.isascii() and text.isdigit() and int(text) <= LARGEST_VERSION:
+        return int(text)
+    raise invalid_input("header", "/If-Match", "is a stream's version in double quotes")
+
+
+IfMatch = Annotated[int | None, Depends(_expected_version)]
+"""The version the caller decided on, from `If-Match: "3"`; None where it states none."""
+
+
+def etag(version: int) -> str:
+    """The `ETag` of a stream's version."""
+    return f'"{version}"'

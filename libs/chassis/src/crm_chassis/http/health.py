@@ -1,0 +1,60 @@
+"""/livez by progress, /readyz by what is needed to answer, /metrics for Prometheus."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+from fastapi import APIRouter, Depends
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from starlette.responses import JSONResponse, Response
+
+from crm_chassis.database import is_migrated
+from crm_chassis.errors import is_dependency_error
+from crm_chassis.http.access import public
+
+LONGEST_PING_S: Final = 1.0
+PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the probes ask. `details` are told and decide nothing (Kafka away: still ready)."""
+
+    pool: asyncpg.Pool
+    stalled: Callable[[], tuple[str, ...]]
+    details: Mapping[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
+
+    async def database(self) -> str:
+        """ready, not-migrated, or away."""
+        try:
+            async with asyncio.timeout(LONGEST_PING_S):
+                return "ready" if await is_migrated(self.pool) else "not-migrated"
+        except Exception as error:
+            if not is_dependency_error(error):
+                raise
+            return "away"
+
+
+def health_router(health: Health) -> APIRouter:
+    router = APIRouter(tags=["health"], dependencies=[Depends(public())])
+
+    @router.get("/livez")
+    async def livez() -> JSONResponse:
+        """503 when a loop shows no progress. An outage around us is no reason to restart us."""
+        stalled = health.stalled()
+        return JSONResponse({"stalled": list(stalled)}, 503 if stalled else 200)
+
+    @router.get("/readyz")
+    async def readyz() -> JSONResponse:
+        """200 when questions can be answered: the database is there and prepared."""
+        database = await health.database()
+        details: dict[str, Any] = {name: tell() for name, tell in health.details.items()}
+        return JSONResponse({"database": database, **details}, 200 if database == "ready" else 503)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return router
