@@ -82,12 +82,10 @@ def _fetch(pinned: dict[str, str]) -> list[Path]:
 
 def _fetch_one(artifact: _Artifact, coordinate: str, sha256: str) -> Path:
     """Twice at most: a jar that a killed download left half written is fetched again."""
-    import requests  # noqa: PLC0415
-
     for _ in range(2):
         try:
             jar = Path(artifact.resolve())
-        except (requests.RequestException, RuntimeError, OSError) as error:
+        except (RuntimeError, OSError) as error:  # what requests raises is an OSError
             reason = str(error).splitlines()[0]
             raise StackError(
                 f"Kafka {KAFKA_VERSION} is not on this machine and {coordinate} cannot be"

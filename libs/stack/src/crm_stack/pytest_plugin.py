@@ -36,10 +36,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def stack() -> "Iterator[Stack]":
     """PostgreSQL and Kafka in a temporary folder, one pair for the whole run."""
-    from crm_stack.stack import Stack  # noqa: PLC0415  # unit tests do not pay for it
+    # unit tests do not pay for these
+    from crm_stack.errors import StackError  # noqa: PLC0415
+    from crm_stack.stack import Stack  # noqa: PLC0415
 
-    with Stack() as running:
-        yield running
+    servers = Stack()
+    try:
+        servers.up()
+    except StackError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield servers
+    servers.down()
 
 
 @pytest.fixture

@@ -1,43 +1,26 @@
 """PostgreSQL and Kafka as one thing that is brought up, used, hurt on purpose and taken down."""
 
-import base64
-import json
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from crm_stack import databases, registry
+from crm_stack.addresses import Addresses, load, save
 from crm_stack.errors import StackError
 from crm_stack.given import KAFKA_VARIABLE, POSTGRES_VARIABLE, GivenKafka, GivenPostgres
 from crm_stack.kafka import Kafka
 from crm_stack.postgres import Postgres, reachable_folder
 from crm_stack.processes import run_apart
-from crm_stack.server import Server, free_port
+from crm_stack.server import Server
 
 SERVICES = ("contacts", "analytics")
-_PORTS = 3
-_NEEDED_BYTES = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Addresses:
-    """What a stack keeps for ever, in `stack.json` of its folder: a restart moves nothing."""
-
-    stack_id: str
-    postgres_port: int
-    postgres_password: str
-    kafka_port: int
-    kafka_controller_port: int
-    kafka_cluster_id: str
-    passwords: Mapping[str, str]
 
 
 class Stack:
@@ -61,7 +44,7 @@ class Stack:
         self._attached = False
         self._seat: registry.Seat | None = None
         self._folder: Path | None = None
-        self._addresses: _Addresses | None = None
+        self._addresses: Addresses | None = None
         self._postgres: Postgres | GivenPostgres | None = None
         self._kafka: Kafka | GivenKafka | None = None
 
@@ -83,6 +66,22 @@ class Stack:
             raise StackError("the stack is not up")
         return self._folder
 
+    @classmethod
+    def running_in(cls, data: Path, *, services: tuple[str, ...] = SERVICES) -> "Stack":
+        """The stack that another process has started in `data`.
+
+        Raises:
+            StackError: none has.
+        """
+        stack = cls(data, services=services)
+        with registry.registered():
+            registry.clear()
+            entry = registry.entry_for(data.resolve())
+        if entry is None:
+            raise StackError(f"no stack runs in {data}")
+        stack._join(entry)
+        return stack
+
     def up(self, *, detached: bool = False) -> Self:
         """Start what does not run yet and make each service's database.
 
@@ -91,9 +90,10 @@ class Stack:
         Raises:
             StackError: one line that says what is missing or in the way.
         """
-        with registry.registered():
-            registry.clear()
-            self._enter()
+        if self._seat is None:
+            with registry.registered():
+                registry.clear()
+                self._enter()
         try:
             with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
                 for start in [pool.submit(self.postgres.start), pool.submit(self.kafka.start)]:
@@ -102,9 +102,11 @@ class Stack:
                 run_apart(databases.close_to_public(self.postgres.admin_url))
             for service in self._services:
                 self.service_database(service)
-        except BaseException:
+        except BaseException as error:
             if not self._attached:
                 self.down()
+            if isinstance(error, OSError):
+                raise StackError(f"the stack cannot be started: {error}") from error
             raise
         if detached and self._seat is not None:
             self._seat.detach()
@@ -114,6 +116,8 @@ class Stack:
         """Stop the servers; a temporary folder goes, a given one keeps its data."""
         if self._postgres is None or self._kafka is None:
             return
+        if self._attached and self._seat is not None and not self._seat.entry.detached:
+            raise StackError(_in_use(self._seat.entry))
         own = [server for server in (self._postgres, self._kafka) if isinstance(server, Server)]
         temporary = self._seat is not None and self._seat.entry.temporary
         with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
@@ -180,27 +184,29 @@ class Stack:
         folder = _temporary_folder() if self._data is None else _given_folder(self._data)
         entry = registry.entry_for(folder)
         if entry is not None and not entry.detached:
-            raise StackError(f"the stack in {folder} is run by process {entry.owner_pid}")
-        self._folder = folder
-        self._addresses = _load(folder)
-        if entry is None:
-            stack_id = self._known.stack_id
-            entry = registry.Entry(
-                stack_id=stack_id,
-                folder=folder,
-                postgres_folder=reachable_folder(folder, stack_id),
-                temporary=temporary,
-                detached=False,
-                owner_pid=os.getpid(),
-            )
-            self._seat = registry.take_seat(entry)
-        else:
-            self._attached = True
-            self._seat = registry.Seat(entry, None)
-        self._attend(self._seat)
+            raise StackError(_in_use(entry))
+        if entry is not None:
+            self._join(entry)
+            return
+        addresses = load(folder)
+        entry = registry.Entry(
+            stack_id=addresses.stack_id,
+            folder=folder,
+            postgres_folder=reachable_folder(folder, addresses.stack_id),
+            temporary=temporary,
+            detached=False,
+            owner_pid=os.getpid(),
+        )
+        self._attached = False
+        self._attend(registry.take_seat(entry), addresses)
 
-    def _attend(self, seat: registry.Seat) -> None:
-        known, entry = self._known, seat.entry
+    def _join(self, entry: registry.Entry) -> None:
+        self._attached = True
+        self._attend(registry.Seat(entry, None), load(entry.folder))
+
+    def _attend(self, seat: registry.Seat, known: Addresses) -> None:
+        entry = seat.entry
+        self._seat, self._folder, self._addresses = seat, entry.folder, known
         if self._given_postgres:
             self._postgres = GivenPostgres(self._given_postgres)
         else:
@@ -224,14 +230,18 @@ class Stack:
             )
 
     @property
-    def _known(self) -> _Addresses:
+    def _known(self) -> Addresses:
         if self._addresses is None:
             raise StackError("the stack is not up")
         return self._addresses
 
-    def _remember(self, addresses: _Addresses) -> None:
+    def _remember(self, addresses: Addresses) -> None:
         self._addresses = addresses
-        registry.write_private(self.folder / registry.STATE_FILE, asdict(addresses))
+        save(addresses, self.folder)
+
+
+def _in_use(entry: registry.Entry) -> str:
+    return f"the stack in {entry.folder} is run by process {entry.owner_pid}"
 
 
 def _temporary_folder() -> Path:
@@ -245,35 +255,5 @@ def _given_folder(data: Path) -> Path:
     try:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StackError(f"{data} cannot be used: {error.strerror}") from error
+        raise StackError(f"{data} cannot hold the servers' data: {error.strerror}") from error
     return data.resolve()
-
-
-def _load(folder: Path) -> _Addresses:
-    """The addresses of an earlier start in this folder, or new ones."""
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < _NEEDED_BYTES:
-        raise StackError(f"{folder} has {free_bytes // 1_000_000} MB free; the stack needs 1 GB")
-    state = folder / registry.STATE_FILE
-    try:
-        if state.exists():
-            return _Addresses(**json.loads(state.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise StackError(
-            f"{state} cannot be read ({error}); remove {folder} to start anew"
-        ) from error
-    ports: set[int] = set()
-    while len(ports) < _PORTS:  # different ones out of seventeen thousand
-        ports.add(free_port())
-    postgres_port, kafka_port, controller_port = ports
-    addresses = _Addresses(
-        stack_id=secrets.token_hex(8),
-        postgres_port=postgres_port,
-        postgres_password=secrets.token_hex(16),
-        kafka_port=kafka_port,
-        kafka_controller_port=controller_port,
-        kafka_cluster_id=base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("="),
-        passwords={},
-    )
-    registry.write_private(state, asdict(addresses))
-    return addresses
