@@ -49,11 +49,16 @@ RELAY_REBUILT_PRODUCERS = Counter(
 
 INBOX_RECORDS = Counter(
     "kith_inbox_records_total",
-    "Records read, by outcome: taken, duplicate, held, quarantined.",
+    "Records read, by outcome: taken, duplicate, held, unreadable, quarantined.",
     ["topic", "outcome"],
 )
 INBOX_HOLDING = Gauge(
     "kith_inbox_holding", "1 while a partition waits for a missing number.", ["topic", "partition"]
+)
+INBOX_STOPPED = Gauge(
+    "kith_inbox_stopped",
+    "1 while a partition stands: its publisher diverged, or its records cannot be unpacked.",
+    ["topic", "partition"],
 )
 INBOX_BEHIND_RECORDS = Gauge(
     "kith_inbox_behind_records", "Records not taken yet.", ["topic", "partition"]
@@ -63,6 +68,10 @@ INBOX_LOST_MARKS = Counter(
 )
 INBOX_BATCH_RECORDS = Histogram(
     "kith_inbox_batch_records", "Records written by one statement.", buckets=SIZES
+)
+INBOX_FAILED_COMMITS = Counter(
+    "kith_inbox_failed_commits_total",
+    "Group offsets for lag tools that could not be committed; normal in a rebalance.",
 )
 
 # --- projections -----------------------------------------------------------------------------
