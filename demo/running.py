@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import httpx
@@ -42,22 +42,30 @@ def secret() -> str:
 
 @dataclass
 class Service:
-    """One service in its own process, started in the role `run` (API and worker)."""
+    """One service in a process of its own. The role `run` is API and worker in one."""
 
     name: str
     environment: dict[str, str]
     port: int
     log: Path
+    role: str = "run"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def beside(self, role: str) -> Self:
+        """The same service in another process and role, at a port of its own."""
+        port = free_port()
+        environment = {**self.environment, f"{self.name.upper()}_HTTP_PORT": str(port)}
+        log = self.log.with_name(f"{self.name}-{role}.log")
+        return replace(self, environment=environment, port=port, log=log, role=role)
+
     def start(self) -> Self:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(  # noqa: S603  # our own module
-                [sys.executable, "-m", self.name, "run"],
+                [sys.executable, "-m", self.name, self.role],
                 env={**os.environ, **self.environment},
                 stdout=out,
                 stderr=out,

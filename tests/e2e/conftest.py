@@ -1,0 +1,17 @@
+"""A system of its own for each module: its tests kill what they like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from crm_stack.stack import Stack
+from system import System
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory) -> Iterator[System]:
+    with ExitStack() as cleanup:
+        stack = cleanup.enter_context(Stack())
+        yield System.on(stack, tmp_path_factory.mktemp("logs")).start(cleanup)
