@@ -70,14 +70,12 @@ def configure_logs(service: str, log_format: Literal["auto", "json", "console"] 
 def show_error(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Turn `exc_info` into a stack without the values that error texts like to quote."""
     told: object = event.pop("exc_info", None)
-    match told:
-        case BaseException() as error:
-            event["exception"] = stack_of(error)
-        case None | False:
-            pass
-        case _:  # True, or what sys.exc_info() answers
-            if (current := sys.exc_info()[1]) is not None:
-                event["exception"] = stack_of(current)
+    if isinstance(told, tuple):  # as the standard library has it
+        told = cast("tuple[object, ...]", told)[1]
+    elif told is True:
+        told = sys.exc_info()[1]
+    if isinstance(told, BaseException):
+        event["exception"] = stack_of(told)
     return event
 
 
