@@ -1,15 +1,18 @@
-"""When a fact counts as having happened: as told, unless that lies after it was recorded."""
+"""Instants: when a fact counts as having happened, and which ones may be asked about."""
 
-from __future__ import annotations
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from pydantic import AwareDatetime, Field
 
 TOLERANCE: Final = timedelta(minutes=5)
 """How far a sender's clock may run ahead before its times are not believed."""
+
+EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+
+Instant = Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
+"""One that can be asked about: with an offset, and some years away from the ends of time."""
 
 
 def happened_at(occurred_at: datetime, recorded_at: datetime) -> datetime:

@@ -85,9 +85,7 @@ def engagement(model: ScoringModel) -> BatchModel:
             statements.append(_write_days(model.model_id, changed))
         return statements
 
-    return BatchModel(
-        name=f"score.{model.name}", version=model.version, types=model.types, fold=fold
-    )
+    return BatchModel(name=model.projection, version=model.version, types=model.types, fold=fold)
 
 
 async def read_sums(

@@ -112,6 +112,17 @@ class ScoringModel(_Data):
         return tuple(dict.fromkeys(kind.type for kind in self.kinds))
 
     @property
+    def decoded_types(self) -> tuple[str, ...]:
+        """Wire types whose data the model looks into."""
+        looked = (kind.type for kind in self.kinds if kind.when or kind.per_log_amount)
+        return tuple(dict.fromkeys(looked))
+
+    @property
+    def projection(self) -> str:
+        """The name of the read model that folds it."""
+        return f"score.{self.name}"
+
+    @property
     def definition(self) -> str:
         """The model as JSON text, the same text for the same model."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

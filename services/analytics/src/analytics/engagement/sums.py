@@ -93,7 +93,7 @@ def weigh_all(
             (tally.positive if kind.sign == "positive" else tally.negative).append(log_weight)
             continue
         key = DayKey(customer_id, kind.name, at.date())
-        entry = DayEntry((at - EPOCH) // MICROSECOND, logged.event_id.bytes, log_weight)
+        entry = day_entry(logged, weighed)
         day = days.get(key)
         if day is None:
             days[key] = (kind, [entry])
@@ -118,6 +118,12 @@ def apply_caps(
         changed[key] = first
         _tally_day(batch.tallies[key.customer_id], kind, before=before, after=first)
     return changed
+
+
+def day_entry(logged: LoggedEvent[Any], weighed: Weighed) -> DayEntry:
+    """A fact as a cap compares it."""
+    at_us = (weighed.at - EPOCH) // MICROSECOND
+    return DayEntry(at_us, logged.event_id.bytes, weighed.log_weight)
 
 
 def take_first(

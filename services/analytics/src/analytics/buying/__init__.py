@@ -1,0 +1,1 @@
+"""Buying: how recently, how often and for how much customers buy."""

@@ -1,0 +1,240 @@
+"""Tells how scores move: the event `analytics.score.moved`, and the standings of groups.
+
+A fold marks what it changed; this loop takes marks, publishes, sets standings anew and clears
+the marks it took, all in one transaction. A customer is published at most once in 2 s.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import structlog
+from crm_chassis.database import pause
+from crm_chassis.errors import backoff, is_dependency_error, sqlstate
+from crm_chassis.ids import derived_id, new_id
+from crm_chassis.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
+from crm_chassis.log.tail import head
+from crm_chassis.projection.projector import standing_at
+from crm_events.analytics import ScoreMoved
+
+from analytics.customers.groups import Group, group_of
+from analytics.customers.links import read_links
+from analytics.engagement.decay import log_net
+from analytics.engagement.engagement import MOVED_EVERY_SECONDS, read_sums
+from analytics.engagement.sums import Sums, together
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+
+    import asyncpg
+    from crm_chassis.clock import Clock
+    from crm_chassis.lease import Lease
+    from crm_chassis.log.append import Log
+
+    from analytics.engagement.model import ScoringModel
+
+SCORES: Final = UUID("5d5c1a0e-6a0b-5f6e-9d0f-3a1c3b0b7f11")
+"""Namespace of score streams: one per model name and customer."""
+
+MOST_PER_TURN: Final = 100
+POLL_SECONDS: Final = 0.05
+WITHOUT_LEASE_SECONDS: Final = 0.5
+FAR_BEHIND_ROWS: Final = 20_000
+"""While a fold has so much ahead of it, its scores are about to move again: publish slowly."""
+FAR_BEHIND_PAUSE_SECONDS: Final = 1.0
+LOST: Final = "KM001"
+
+DUE: Final = """
+select customer_id, s, s_negative, counted, last_fact_at, changes, unpublished
+from engagement where model_id = $1 and due_at <= now() order by due_at limit $2
+"""
+VERSIONS: Final = "select stream_id, version from stream where stream_id = any($1::uuid[])"
+# In the order of their ids, as the fold writes them: else the two wait for each other.
+LOCK: Final = """
+select from engagement where model_id = $1 and customer_id = any($2::uuid[])
+order by customer_id for no key update
+"""
+# A mark that a fold renewed meanwhile stays; one that another process took ends all of this.
+CLEAR: Final = f"""
+with cleared as (
+    update engagement e set
+        moved_at = case when u.published then now() else e.moved_at end,
+        unpublished = e.unpublished and e.changes <> u.changes,
+        due_at = case when e.changes = u.changes then null
+                      when u.published then now() + interval '{MOVED_EVERY_SECONDS} s'
+                      else e.due_at end
+    from unnest($2::uuid[], $3::bigint[], $4::boolean[]) as u(customer_id, changes, published)
+    where e.model_id = $1 and e.customer_id = u.customer_id and e.due_at is not null
+    returning 1
+)
+select assert_moved((select count(*) from cleared), $5)
+"""  # noqa: S608  # constants only
+SET_STANDING: Final = """
+insert into standing (model_id, customer_id, s_net, members)
+select $1::bigint, u.* from unnest($2::uuid[], $3::float8[], $4::int[])
+    as u(customer_id, s_net, members)
+on conflict (model_id, customer_id) do update
+    set s_net = excluded.s_net, members = excluded.members
+"""
+DROP_STANDING: Final = """
+delete from standing where model_id = $1 and customer_id = any($2::uuid[])
+"""
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row whose standing is owed, and its event too where it is `unpublished`."""
+
+    customer_id: UUID
+    sums: Sums
+    changes: int
+    unpublished: bool
+
+
+class Moved:
+    """Publishes moved scores and keeps standings, while the lease is held."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        log: Log,
+        models: Sequence[ScoringModel],
+        lease: Lease,
+        clock: Clock,
+    ) -> None:
+        self._pool = pool
+        self._log = log
+        self._models = tuple(models)
+        self._lease = lease
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        """Take what is due until `stop`."""
+        attempt = 0
+        while not stop.is_set():
+            beat()
+            if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
+                continue
+            began = time.monotonic()
+            try:
+                taken = [await self.turn(model) for model in self._models]
+                far_behind = [await self._is_far_behind(model) for model in self._models]
+                attempt = 0
+            except VersionConflictError:
+                continue  # another process published: its marks are gone when we look again
+            except Exception as error:
+                if sqlstate(error) != LOST and not is_dependency_error(error):
+                    raise
+                _logger.warning("moved.interrupted", error=type(error).__name__)
+                await pause(stop, backoff(attempt))
+                attempt += 1
+                continue
+            if any(far_behind):
+                await pause(stop, FAR_BEHIND_PAUSE_SECONDS)
+            elif max(taken, default=0) < MOST_PER_TURN:
+                await pause(stop, POLL_SECONDS)
+            else:  # never more than half of the time: the folds come first
+                await pause(stop, time.monotonic() - began)
+
+    async def turn(self, model: ScoringModel) -> int:
+        """Take one batch of due marks; how many that were.
+
+        Raises VersionConflictError, or an error with SQLSTATE KM001, when another process took
+        the same marks; nothing was written then.
+        """
+        rows = await self._pool.fetch(DUE, model.model_id, MOST_PER_TURN)
+        if not rows:
+            return 0
+        due = [Due(row[0], Sums(row[1], row[2], row[3], 0, row[4]), row[5], row[6]) for row in rows]
+        owed = [one for one in due if one.unpublished]
+        await self._log.append(
+            streams=await self._streams(model, owed),
+            also=(*_cleared(model, due), *await self._standings(model, due)),
+        )
+        return len(due)
+
+    async def _streams(self, model: ScoringModel, owed: Sequence[Due]) -> list[StreamAppend]:
+        streams = {score_stream(model, one.customer_id): one for one in owed}
+        versions: dict[UUID, int] = {
+            row[0]: row[1] for row in await self._pool.fetch(VERSIONS, list(streams))
+        }
+        at = self._clock()
+        return [
+            StreamAppend(
+                stream_id,
+                versions.get(stream_id, 0),
+                (NewEvent(event, new_id(), at, one.customer_id),),
+            )
+            for stream_id, one in streams.items()
+            if (event := score_moved(model, one)) is not None
+        ]
+
+    async def _standings(self, model: ScoringModel, due: Sequence[Due]) -> list[Statement]:
+        ids = [one.customer_id for one in due]
+        links = await read_links(self._pool, ids)
+        groups = {group.root: group for group in (group_of(one, links) for one in ids)}
+        members = {one for group in groups.values() for one in group.members}
+        sums = await read_sums(self._pool, model.model_id, members)
+        return standings(model, list(groups.values()), sums)
+
+    async def _is_far_behind(self, model: ScoringModel) -> bool:
+        folded = await standing_at(self._pool, model.projection, model.version)
+        return (await head(self._pool)).gp - folded.gp > FAR_BEHIND_ROWS
+
+
+def score_stream(model: ScoringModel, customer_id: UUID) -> UUID:
+    """The stream of a customer's score; versions of a model go on in the same one."""
+    return derived_id(SCORES, model.name, str(customer_id))
+
+
+def score_moved(model: ScoringModel, due: Due) -> ScoreMoved | None:
+    """The event that says where a customer's sums stand; None where no fact was ever counted."""
+    if due.sums.last_fact_at is None:
+        return None
+    return ScoreMoved(
+        customer_id=due.customer_id,
+        model=model.name,
+        model_version=model.version,
+        s=due.sums.s,
+        s_negative=due.sums.s_negative,
+        landmark=model.landmark,
+        half_life_seconds=model.decay.half_life_seconds,
+        counted=due.sums.counted,
+        last_fact_at=due.sums.last_fact_at,
+    )
+
+
+def standings(
+    model: ScoringModel, groups: Sequence[Group], sums: Mapping[UUID, Sums]
+) -> list[Statement]:
+    """Set each group's standing under its root. Nobody else stands, and no score not above 0."""
+    standing: list[tuple[UUID, float, int]] = []
+    dropped: list[UUID] = []
+    for group in groups:
+        whole = together(sums[one] for one in group.members if one in sums)
+        net = log_net(whole.s, whole.s_negative)
+        if net is not None:
+            standing.append((group.root, net, len(group.members)))
+        dropped += [one for one in group.members if net is None or one != group.root]
+    statements = [Statement(DROP_STANDING, (model.model_id, dropped))] if dropped else []
+    if standing:
+        columns = [list(column) for column in zip(*standing, strict=True)]
+        statements.append(Statement(SET_STANDING, (model.model_id, *columns)))
+    return statements
+
+
+def _cleared(model: ScoringModel, due: Sequence[Due]) -> tuple[Statement, ...]:
+    ids = [one.customer_id for one in due]
+    published: list[Any] = [one.unpublished for one in due]
+    changes = [one.changes for one in due]
+    return (
+        Statement(LOCK, (model.model_id, ids)),
+        Statement(CLEAR, (model.model_id, ids, changes, published, len(due))),
+    )

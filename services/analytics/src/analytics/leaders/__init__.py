@@ -1,0 +1,1 @@
+"""Leaders: who scores highest."""
