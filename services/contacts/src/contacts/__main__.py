@@ -1,0 +1,61 @@
+"""The command line of contacts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from crm_chassis import apikeys
+from crm_chassis.cli import EXIT_UNSAFE, service_cli, with_database
+from crm_chassis.relay.republish import NothingToRepublishError, republish
+
+from contacts.bootstrap import MIGRATIONS, SERVICE, run
+from contacts.settings import ContactsSettings
+
+if TYPE_CHECKING:
+    import asyncpg
+
+app = service_cli(SERVICE, settings=ContactsSettings, run=run, migrations=MIGRATIONS)
+write_keys = typer.Typer(no_args_is_help=True)
+app.add_typer(write_keys, name="write-keys", help="Who may send events in.")
+
+
+@write_keys.command(name="create", help="Make a write key and show it, this once.")
+def create_write_key(
+    source: Annotated[str, typer.Argument(help="The site or app; its events bear this name.")],
+) -> None:
+    key = apikeys.new_write_key()
+
+    async def keep(_: ContactsSettings, pool: asyncpg.Pool) -> None:
+        try:
+            await apikeys.keep_key(pool, key, name=source, scopes=[apikeys.COLLECT])
+        except apikeys.BadKeyNameError as bad:
+            typer.echo(str(bad), err=True)
+            raise typer.Exit(EXIT_UNSAFE) from None
+
+    with_database(SERVICE, ContactsSettings, keep)
+    typer.echo(key)
+
+
+@app.command(name="republish", help="Send a topic again, with the numbers it had.")
+def republish_topic(
+    topic: Annotated[str, typer.Option(help='Such as "contacts.activity".')],
+    from_sequence: Annotated[int | None, typer.Option("--from", min=1)] = None,
+) -> None:
+    async def rewind(_: ContactsSettings, pool: asyncpg.Pool) -> None:
+        try:
+            rewound = await republish(pool, topic, from_sequence=from_sequence)
+        except NothingToRepublishError as nothing:
+            typer.echo(str(nothing), err=True)
+            raise typer.Exit(EXIT_UNSAFE) from None
+        typer.echo(f"{topic} is sent again: {rewound}")
+
+    with_database(SERVICE, ContactsSettings, rewind)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The only place where contacts is put together: settings in, running loops out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from crm_chassis import apikeys
+from crm_chassis.apikeys import ApiKeys
+from crm_chassis.cli import prepare_database
+from crm_chassis.clock import utc_now
+from crm_chassis.database import close_pool, open_pool
+from crm_chassis.http.app import build_app
+from crm_chassis.http.health import Health
+from crm_chassis.http.reads import Checkpoints
+from crm_chassis.http.serving import http_loop
+from crm_chassis.ids import new_id
+from crm_chassis.inbox.loop import Inbox
+from crm_chassis.keyring import Keyring
+from crm_chassis.lease import Lease
+from crm_chassis.lifecycle import Supervisor
+from crm_chassis.log.append import Log
+from crm_chassis.log.wakeups import Wakeups
+from crm_chassis.projection.projector import Projector
+from crm_chassis.relay.relay import Relay
+from crm_chassis.watchdog import run_watchdog
+from crm_events.topics import CONTRACT, SCORES
+
+from contacts.collector.api import Collector, Rules, collector_routes
+from contacts.collector.intake import Intake
+from contacts.collector.set_aside import Drawer
+from contacts.customer_file.api import Files, customer_file_routes
+from contacts.customer_file.scores import scores
+from contacts.people.api import People, people_routes
+from contacts.people.directory import directory
+from contacts.people.registry import Registry
+from contacts.timeline.timeline import timeline
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    import asyncpg
+    from crm_chassis.cli import Role
+    from crm_chassis.clock import Clock
+    from crm_chassis.projection.model import ReadModel
+    from fastapi import FastAPI
+
+    from contacts.settings import ContactsSettings
+
+SERVICE: Final = "contacts"
+MIGRATIONS: Final = "contacts:migrations"
+READ_MODELS: Final[tuple[ReadModel, ...]] = (directory, timeline, scores)
+
+# The collector answers in its own words to bodies above its own limit, which is half of this.
+MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What API and worker share."""
+
+    pool: asyncpg.Pool
+    clock: Clock
+    wakeups: Wakeups
+    keyring: Keyring
+    log: Log
+
+    @classmethod
+    def of(cls, settings: ContactsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:
+        wakeups = Wakeups(pool)
+        keyring = Keyring(pool, settings.keks)
+        log = Log(pool=pool, contract=CONTRACT, keyring=keyring, clock=clock, wakeups=wakeups)
+        return cls(pool, clock, wakeups, keyring, log)
+
+
+def application(
+    settings: ContactsSettings, core: Core, *, stalled: Callable[[], tuple[str, ...]]
+) -> FastAPI:
+    """The HTTP application, on a pool that may not be connected yet."""
+    registry = Registry(
+        pool=core.pool,
+        log=core.log,
+        keyring=core.keyring,
+        kek=settings.keks[0],
+        digest_key=settings.digest_key.get_secret_value(),
+        mint_id=new_id,
+    )
+    drawer = Drawer(pool=core.pool, keks=settings.keks)
+    api_keys = ApiKeys(core.pool)
+
+    async def source_of(write_key: str) -> str | None:
+        caller = await api_keys.find(write_key)
+        return caller.name if caller and apikeys.COLLECT in caller.scopes else None
+
+    collector = Collector(
+        intake=Intake(registry=registry, log=core.log, drawer=drawer, mint_id=new_id),
+        source_of=source_of,
+        rules=Rules(currency=settings.currency),
+        clock=core.clock,
+        mint_id=new_id,
+    )
+    people = People(registry=registry, pool=core.pool, clock=core.clock, region=settings.region)
+    return build_app(
+        title="Kith contacts",
+        version="1",
+        routers=(
+            collector_routes(collector, drawer),
+            people_routes(people),
+            customer_file_routes(Files(core.pool, core.clock)),
+        ),
+        api_keys=api_keys,
+        checkpoints=Checkpoints(core.pool, core.clock),
+        health=Health(core.pool, stalled),
+        max_body_bytes=MAX_BODY_BYTES,
+    )
+
+
+async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bool:
+    """Run in this role until `stop`; did all end well?"""
+    pool = await open_pool(
+        settings.database_url.get_secret_value(),
+        application_name=f"{SERVICE} {role}",
+        max_size=settings.database_connections,
+    )
+    core = Core.of(settings, pool)
+    supervisor = Supervisor(
+        prepare=prepare_database(settings, pool, role=role, migrations=MIGRATIONS),
+        stall_seconds=settings.stall_seconds,
+        shutdown_seconds=settings.shutdown_seconds,
+    )
+    if role.answers:
+        app = application(settings, core, stalled=supervisor.stalled)
+        listening = http_loop(app, host=settings.http_host, port=settings.http_port)
+        supervisor.add("http", listening, at_once=True)
+    supervisor.add("wakeups", core.wakeups.run)
+    if role.works:
+        _add_work(supervisor, settings, core)
+    try:
+        return await supervisor.run(stop)
+    finally:
+        await close_pool(pool)
+
+
+def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) -> None:
+    pool, clock = core.pool, core.clock
+    lease = Lease(pool, name="worker", owner=f"{settings.instance} {new_id()}")
+    relay = Relay(
+        pool=pool,
+        contract=CONTRACT,
+        service=SERVICE,
+        bootstrap=settings.kafka_bootstrap,
+        replication_factor=settings.kafka_replication_factor,
+        min_insync=settings.kafka_min_insync,
+        lease=lease,
+        wake=core.wakeups.subscribe(),
+        clock=clock,
+    )
+    projector = Projector(
+        pool=pool,
+        log=core.log,
+        models=READ_MODELS,
+        lease=lease,
+        wake=core.wakeups.subscribe(),
+        clock=clock,
+    )
+    inbox = Inbox(
+        pool=pool,
+        bootstrap=settings.kafka_bootstrap,
+        service=SERVICE,
+        topics=[SCORES.name],
+        instance=settings.instance,
+        wake=core.wakeups.signal,
+    )
+
+    async def watch(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        await run_watchdog(pool, stop, beat=beat)
+
+    supervisor.add("lease", lease.run)
+    supervisor.add("projector", projector.run)
+    supervisor.add("relay", relay.run)
+    supervisor.add("inbox", inbox.run)
+    supervisor.add("watchdog", watch)

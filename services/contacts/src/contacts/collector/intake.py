@@ -1,0 +1,231 @@
+"""The durable handling of what arrived: everything of a request in one append, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from crm_chassis.ids import derived_id
+from crm_chassis.log.entries import EventTooLargeError, Fact, NewEvent
+from crm_chassis.refusal import Refusal
+from crm_events.errors import BadInputError, DestroyedKeyError
+
+from contacts.collector.identity import follow, identifiers_of
+from contacts.collector.segment import belonging_to
+from contacts.people.draft import Cause
+from contacts.people.identifiers import distinct
+from contacts.people.registry import retried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from crm_chassis.log.append import Log
+    from crm_chassis.log.position import Position
+
+    from contacts.collector.segment import Message
+    from contacts.collector.set_aside import Drawer
+    from contacts.people.draft import Draft, Loaded
+    from contacts.people.registry import Registry
+
+FACTS: Final = UUID("2f0d8f0e-6d6b-5c0c-9d0f-3a7d1f6f0c11")
+"""Namespace of the facts' stream ids: uuid5 of source and message id."""
+
+LONGEST_SECONDS: Final = 10.0
+"""A request that is not durable by then is answered 503; the sender sends it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A checked message, as it came, and which of its request's it is."""
+
+    at: int
+    raw: Any
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that cannot be taken, and why."""
+
+    at: int
+    raw: Any
+    error: BadInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What came in one request. With `keeps_refused` what is refused is set aside.
+
+    Without it, a refused message keeps everything out.
+    """
+
+    source: str
+    received_at: datetime
+    messages: tuple[Numbered, ...]
+    refused: tuple[Refused, ...]
+    keeps_refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a request."""
+
+    position: Position | None  # None: nothing new
+    new: int
+    duplicates: int
+    refused: tuple[Refused, ...]
+
+
+class Intake:
+    """Takes checked messages: registers, links, and writes facts, once per source and id."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        log: Log,
+        drawer: Drawer,
+        mint_id: Callable[[], UUID],
+    ) -> None:
+        self._registry = registry
+        self._log = log
+        self._drawer = drawer
+        self._mint_id = mint_id
+        # Those that decide about people go one by one: side by side they would mostly conflict.
+        self._deciding = asyncio.Lock()
+
+    async def take(self, request: Request) -> Taken:
+        """Make the request durable in one append. Known message ids are dropped, for ever.
+
+        Raises:
+            TooManyConflictsError: others kept deciding about the same people.
+            TimeoutError: not durable within 10 s.
+            What PostgreSQL raises when it is away.
+        """
+        refused = {one.at: one for one in request.refused}
+        async with asyncio.timeout(LONGEST_SECONDS):
+            while True:
+                if refused and not request.keeps_refused:
+                    return Taken(None, 0, 0, tuple(refused.values()))
+                messages = [one for one in request.messages if one.at not in refused]
+                try:
+                    return await self._try(request, messages, tuple(refused.values()))
+                except _RefusedLaterError as found:
+                    # Each message goes out at most once, so this ends.
+                    refused |= {one.at: one for one in found.refused}
+
+    async def _try(
+        self, request: Request, messages: Sequence[Numbered], refused: tuple[Refused, ...]
+    ) -> Taken:
+        bearers = distinct(one.message.bearer for one in messages)
+        if not any(one.message.tells_who for one in messages):
+            holders = await self._registry.holders(bearers)
+            if len(holders) == len(bearers):
+                draft = self._registry.draft_from(holders, {})
+                return await self._append(request, messages, refused, draft, frozenset())
+
+        async def decided() -> Taken:
+            draft, known = await self._draft(request.source, messages)
+            return await self._append(request, messages, refused, draft, known)
+
+        async with self._deciding:
+            return await retried(decided)
+
+    async def _draft(
+        self, source: str, messages: Sequence[Numbered]
+    ) -> tuple[Draft, frozenset[UUID]]:
+        """The people the messages name, and the streams of those that were taken before."""
+        tellers = [one.message for one in messages if one.message.tells_who]
+        named = distinct(one for each in messages for one in identifiers_of(each.message))
+        holders = await self._registry.holders(named)
+        people: dict[UUID, Loaded] = {}
+        known: frozenset[UUID] = frozenset()
+        if tellers:
+            people = await self._registry.people(set(holders.values()))
+            # Looked up after the people were loaded: whoever takes the same message from here on
+            # moves their streams, and this append fails. So no old identify changes anything.
+            known = await self._log.known([_stream(source, one) for one in tellers])
+        return self._registry.draft_from(holders, people), known
+
+    async def _append(
+        self,
+        request: Request,
+        messages: Sequence[Numbered],
+        refused: tuple[Refused, ...],
+        draft: Draft,
+        known: frozenset[UUID],
+    ) -> Taken:
+        facts: dict[UUID, Fact] = {}
+        places: dict[UUID, Numbered] = {}
+        later: list[Refused] = []
+        for one in messages:
+            stream_id = _stream(request.source, one.message)
+            if stream_id in known or stream_id in facts:
+                continue
+            event_id = self._mint_id()
+            meta = {"causationid": str(event_id)}
+            try:
+                customer_id = follow(one.message, draft, cause=Cause(one.message.occurred_at, meta))
+            except Refusal as refusal:
+                later.append(Refused(one.at, one.raw, _refusal(refusal)))
+                continue
+            places[event_id] = one
+            facts[stream_id] = Fact(
+                stream_id,
+                NewEvent(
+                    event=belonging_to(customer_id, one.message.fact),
+                    event_id=event_id,
+                    occurred_at=one.message.occurred_at,
+                    partition_key=customer_id,
+                ),
+            )
+        if later:
+            raise _RefusedLaterError(later)
+        if not facts and not refused:
+            return Taken(None, 0, len(messages), ())
+        also = self._drawer.statements(request, refused)
+        try:
+            appended, _ = await self._registry.append(draft, facts=tuple(facts.values()), also=also)
+        except EventTooLargeError as error:
+            raise _RefusedLaterError([_too_large(error, places, draft)]) from error
+        except DestroyedKeyError as error:
+            raise _RefusedLaterError(_of_erased(error.key_id, facts, places)) from error
+        new = len(facts) - len(appended.duplicates)
+        return Taken(appended.position, new, len(messages) - new, refused)
+
+
+class _RefusedLaterError(Exception):
+    """Messages turned out not to be takable where they met what is known."""
+
+    def __init__(self, refused: Sequence[Refused]) -> None:
+        super().__init__(len(refused))
+        self.refused = tuple(refused)
+
+
+def _stream(source: str, message: Message) -> UUID:
+    return derived_id(FACTS, source, message.message_id)
+
+
+def _refusal(refusal: Refusal) -> BadInputError:
+    return BadInputError("", refusal.detail, refusal.name)
+
+
+def _too_large(error: EventTooLargeError, places: dict[UUID, Numbered], draft: Draft) -> Refused:
+    """The message whose event is too large: the fact's, or the one that caused a decision."""
+    fact_id = error.event_id if error.event_id in places else draft.cause_of(error.event_id)
+    one = places[fact_id]
+    reason = f"takes {error.size} bytes sealed, the limit is {error.limit}"
+    return Refused(one.at, one.raw, BadInputError("", reason, "too-large"))
+
+
+def _of_erased(key_id: str, facts: dict[UUID, Fact], places: dict[UUID, Numbered]) -> list[Refused]:
+    """Every message of a customer who was erased. Nothing of what it holds is kept."""
+    erased = BadInputError("", "its customer was erased", "erased")
+    return [
+        Refused(places[fact.event.event_id].at, None, erased)
+        for fact in facts.values()
+        if str(fact.event.partition_key) == key_id
+    ]

@@ -1,0 +1,334 @@
+"""Segment's messages, read: what happened, to whom, and when. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+import orjson
+from crm_events.contacts import (
+    EventTracked,
+    GroupJoined,
+    IdAliased,
+    Identifier,
+    Namespace,
+    Order,
+    PageViewed,
+    ScreenViewed,
+    TraitsReceived,
+)
+from crm_events.errors import BadInputError
+from crm_events.gate import LIMITS, check_value
+from pydantic import ValidationError
+
+from contacts.collector.orders import COMPLETED, REFUNDED, completed, refunded
+from contacts.people.identifiers import MAX_ID_BYTES, IdentifierInvalidError, identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crm_events.contacts import Hit
+
+SHARED: Final = ("context", "integrations")
+"""What a batch may state once for all of its messages."""
+
+NOBODY_YET: Final = UUID(int=0)
+"""Stands in a fact until its customer is known."""
+
+
+class Kind(StrEnum):
+    """The calls of Segment's specification."""
+
+    IDENTIFY = "identify"
+    TRACK = "track"
+    PAGE = "page"
+    SCREEN = "screen"
+    GROUP = "group"
+    ALIAS = "alias"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is known of a message beside itself."""
+
+    source: str  # the name of the write key
+    received_at: datetime
+    sent_at: datetime | None  # by the sender's clock
+    minted_id: UUID  # the message id where the sender gave none
+    currency: str  # of orders that name none
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One call, checked. `fact` bears `NOBODY_YET` until `belonging_to` names its customer."""
+
+    kind: Kind
+    message_id: str
+    occurred_at: datetime
+    user: Identifier | None
+    anonymous: Identifier | None
+    mail: Identifier | None  # from the traits
+    previous: str | None  # alias: the id that was used before
+    traits: Mapping[str, Any]  # identify: what it tells about the person
+    fact: Hit | Order
+
+    @property
+    def bearer(self) -> Identifier:
+        """The identifier whose customer the fact belongs to."""
+        found = self.user or self.anonymous or self.mail
+        if found is None:
+            raise ValueError("a message without any id was let through")
+        return found
+
+    @property
+    def tells_who(self) -> bool:
+        """Whether decisions about people follow from it, beyond knowing its sender."""
+        return self.kind in {Kind.IDENTIFY, Kind.ALIAS}
+
+
+def read_message(raw: object, *, kind: str | None, arrival: Arrival) -> Message:
+    """Say what a call means; `kind` is given by the route, or None in a batch.
+
+    The gate has let `raw` through: `check_message`, or `parse_json` with the batch.
+
+    Raises:
+        BadInputError: it cannot be taken; `pointer` names the field within the message.
+    """
+    if not isinstance(raw, dict):
+        raise BadInputError("", "a message is a JSON object", "not-an-object")
+    call = cast("dict[str, Any]", raw)
+    which = _kind(kind if kind is not None else call.get("type"))
+    traits = _object(call, "traits")
+    context = _object(call, "context")
+    message_id = _id(call, "messageId") or str(arrival.minted_id)
+    user = _identifier(call, "userId", Namespace.USER)
+    anonymous = _identifier(call, "anonymousId", Namespace.ANONYMOUS)
+    mail = _mail(traits if which == Kind.IDENTIFY else {}, context)
+    if user is None and anonymous is None and mail is None:
+        raise BadInputError("/userId", "neither userId nor anonymousId is given", "missing-id")
+    return Message(
+        kind=which,
+        message_id=message_id,
+        occurred_at=_occurred_at(call, arrival),
+        user=user,
+        anonymous=anonymous,
+        mail=mail,
+        previous=_previous(call) if which == Kind.ALIAS else None,
+        traits=traits if which == Kind.IDENTIFY else {},
+        fact=_fact(which, call, message_id=message_id, context=context, arrival=arrival),
+    )
+
+
+def belonging_to(customer_id: UUID, fact: Hit | Order) -> Hit | Order:
+    """The fact, with its customer."""
+    return fact.model_copy(update={"customer_id": customer_id})
+
+
+def instant(text: object, pointer: str) -> datetime:
+    """ISO 8601 as an aware instant; without an offset it is UTC.
+
+    Raises:
+        BadInputError: it is none, or lies outside the years 1 to 9999.
+    """
+    if not isinstance(text, str):
+        raise BadInputError(pointer, "is no ISO 8601 instant", "invalid-timestamp")
+    try:
+        read = datetime.fromisoformat(text.strip())
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadInputError(pointer, "is no ISO 8601 instant", "invalid-timestamp") from error
+
+
+def check_message(raw: object) -> None:
+    """Refuse a message of a batch that could not be kept exactly, or is above 256 kB.
+
+    Raises:
+        BadInputError: `pointer` names the field within the message.
+    """
+    check_value(raw)
+    if len(orjson.dumps(raw)) > LIMITS.max_bytes:
+        raise BadInputError("", f"has more than {LIMITS.max_bytes} bytes", "too-large")
+
+
+def merged(raw: object, envelope: Mapping[str, Any]) -> object:
+    """The message with the context that the batch gives to all of its messages.
+
+    Raises:
+        BadInputError: that is no object.
+    """
+    shared = {name: _object(envelope, name) for name in SHARED if envelope.get(name)}
+    if not shared or not isinstance(raw, dict):
+        return raw
+    call = cast("dict[str, Any]", raw)
+    return {
+        **call,
+        **{name: {**told, **_object(call, name)} for name, told in shared.items()},
+    }
+
+
+def _kind(value: object) -> Kind:
+    try:
+        return Kind(cast("str", value))
+    except ValueError as error:
+        raise BadInputError("/type", "is no call of Segment's", "unknown-type") from error
+
+
+def _object(call: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = call.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadInputError(f"/{name}", "is no JSON object", "invalid-field")
+    return cast("dict[str, Any]", value)
+
+
+def _id(call: Mapping[str, Any], name: str) -> str | None:
+    """An id as text; null and "" are none; whole numbers are their digits, as SDKs send them."""
+    value = call.get(name)
+    match value:
+        case None | "":
+            return None
+        case bool():
+            pass
+        case str():
+            return _checked(value, name)
+        case int():
+            return str(value)
+        case _:
+            pass
+    raise BadInputError(f"/{name}", "an id is text or a whole number", "invalid-id")
+
+
+def _checked(value: str, name: str) -> str:
+    try:
+        identifier(Namespace.USER, value, region=None)
+    except IdentifierInvalidError as error:
+        raise BadInputError(f"/{name}", error.reason, "invalid-id") from error
+    return value
+
+
+def _identifier(call: Mapping[str, Any], name: str, namespace: Namespace) -> Identifier | None:
+    value = _id(call, name)
+    return None if value is None else Identifier(namespace=namespace, value=value, given=value)
+
+
+def _previous(call: Mapping[str, Any]) -> str:
+    previous = _id(call, "previousId")
+    if previous is None:
+        raise BadInputError("/previousId", "is missing", "missing-id")
+    return previous
+
+
+def _mail(traits: Mapping[str, Any], context: Mapping[str, Any]) -> Identifier | None:
+    """The mail in the traits, where it is one; a trait that is none stays a trait."""
+    within: Any = context.get("traits")
+    told = cast("dict[str, Any]", within) if isinstance(within, dict) else traits
+    for given in (traits.get("email"), told.get("email")):
+        if isinstance(given, str):
+            try:
+                return identifier(Namespace.MAIL, given, region=None)
+            except IdentifierInvalidError:
+                continue
+    return None
+
+
+def _occurred_at(call: Mapping[str, Any], arrival: Arrival) -> datetime:
+    """When it happened, by our clock.
+
+    received_at - (sentAt - originalTimestamp) takes out the error of the sender's clock. Source:
+    Segment, "Common fields", timestamp. Without sentAt the sender's word stands.
+    """
+    name = "originalTimestamp" if call.get("originalTimestamp") is not None else "timestamp"
+    if call.get(name) is None:
+        return arrival.received_at
+    told = instant(call[name], f"/{name}")
+    sent_at = arrival.sent_at
+    if call.get("sentAt") is not None:
+        sent_at = instant(call["sentAt"], "/sentAt")
+    if sent_at is None:
+        return told if call.get("timestamp") is None else instant(call["timestamp"], "/timestamp")
+    try:
+        return arrival.received_at - (sent_at - told)
+    except OverflowError as error:
+        raise BadInputError(f"/{name}", "is too far away", "invalid-timestamp") from error
+
+
+def _fact(
+    kind: Kind,
+    call: Mapping[str, Any],
+    *,
+    message_id: str,
+    context: dict[str, Any],
+    arrival: Arrival,
+) -> Hit | Order:
+    properties = _object(call, "properties")
+    common: dict[str, Any] = {
+        "customer_id": NOBODY_YET,
+        "message_id": message_id,
+        "source": arrival.source,
+        "context": _besides(call, context),
+    }
+    try:
+        match kind:
+            case Kind.TRACK:
+                return _tracked(call, properties, common, arrival.currency)
+            case Kind.PAGE:
+                return PageViewed(name=_name(call), properties=_seen(call, properties), **common)
+            case Kind.SCREEN:
+                return ScreenViewed(name=_name(call), properties=_seen(call, properties), **common)
+            case Kind.IDENTIFY:
+                return TraitsReceived(properties=_object(call, "traits"), **common)
+            case Kind.GROUP:
+                group_id = _id(call, "groupId")
+                if group_id is None:
+                    raise BadInputError("/groupId", "is missing", "missing-id")
+                return GroupJoined(group_id=group_id, properties=_object(call, "traits"), **common)
+            case Kind.ALIAS:
+                return IdAliased(properties={"previousId": _previous(call)}, **common)
+    except ValidationError as error:
+        pointer = "/" + "/".join(str(part) for part in error.errors()[0]["loc"])
+        raise BadInputError(pointer, error.errors()[0]["msg"], "invalid-field") from error
+
+
+def _tracked(
+    call: Mapping[str, Any],
+    properties: dict[str, Any],
+    common: dict[str, Any],
+    currency: str,
+) -> Hit | Order:
+    name = _name(call, "event")
+    if name is None:
+        raise BadInputError("/event", "is missing", "missing-field")
+    if name == COMPLETED:
+        return completed(properties, common, currency=currency)
+    if name == REFUNDED:
+        return refunded(properties, common, currency=currency)
+    return EventTracked(name=name, properties=properties, **common)
+
+
+def _name(call: Mapping[str, Any], field: str = "name") -> str | None:
+    value = call.get(field)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise BadInputError(f"/{field}", "is no text", "invalid-field")
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise BadInputError(f"/{field}", f"is above {MAX_ID_BYTES} bytes", "invalid-field")
+    return value
+
+
+def _seen(call: Mapping[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    """A page's properties, with its category, which the specification keeps beside them."""
+    category = call.get("category")
+    return properties if category is None else {"category": category, **properties}
+
+
+def _besides(call: Mapping[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+    """The context, with what else the call bears: nothing that was sent is lost."""
+    kept = {name: call[name] for name in ("integrations", "channel") if call.get(name)}
+    if call.get("userId") and call.get("anonymousId"):
+        kept["anonymousId"] = call["anonymousId"]
+    return {**kept, **context} if kept else context

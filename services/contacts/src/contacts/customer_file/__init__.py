@@ -1,0 +1,1 @@
+"""The customer file: everything known of a customer, in one answer."""

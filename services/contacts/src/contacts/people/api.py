@@ -1,0 +1,249 @@
+"""Commands about people over HTTP, and the exact look-up by identifier."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from crm_chassis.http.access import requires
+from crm_chassis.http.bodies import CommandBody, IfMatch, etag, gated_router
+from crm_chassis.http.problems import Problem, invalid_input
+from crm_chassis.http.reads import Receipt, following
+from crm_chassis.log.entries import VersionConflictError
+from crm_events.contacts import Identifier, LinkReason, Namespace, SubjectKeyRecord
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from contacts.people.decider import ChangePerson, IdentifyPerson, PersonUnknown, UnlinkPerson
+from contacts.people.directory import directory, group_of
+from contacts.people.draft import Cause, Draft
+from contacts.people.identifiers import IdentifierInvalidError, identifier
+from contacts.people.registry import Registry, TooManyConflictsError, retried
+
+MOST_GIVEN_IDENTIFIERS = 100
+LONGEST_GIVEN = 1_000
+
+T = TypeVar("T")
+
+WRITE = Depends(requires("people:write"))
+READ = Depends(requires("people:read"))
+
+
+class GivenIdentifier(CommandBody):
+    """An identifier as it is known outside; it is normalised here."""
+
+    namespace: Namespace
+    value: Annotated[str, Field(min_length=1, max_length=LONGEST_GIVEN)]
+
+
+class Registration(CommandBody):
+    identifiers: Annotated[list[GivenIdentifier], Field(max_length=MOST_GIVEN_IDENTIFIERS)]
+    profile: dict[str, Any] = Field(default_factory=dict)
+
+
+class Change(CommandBody):
+    """Fields to set; an explicit null clears one, what is absent stays."""
+
+    profile: dict[str, Any]
+
+
+class LinkTarget(CommandBody):
+    into: UUID
+
+
+class Registered(Receipt):
+    """The new customer id, with its wrapped key for services that seal at once."""
+
+    customer_id: UUID
+    key: SubjectKeyRecord
+
+
+class Found(BaseModel):
+    """Whom an identifier leads to."""
+
+    customer_id: UUID  # the one whose history holds them all
+    holder: UUID  # the original that the identifier is of
+    originals: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """What the routes stand on."""
+
+    registry: Registry
+    pool: asyncpg.Pool
+    clock: Callable[[], datetime]
+    region: str | None
+
+    def cause(self, request: Request) -> Cause:
+        return Cause(self.clock(), {"correlationid": request.state.request_id})
+
+    def identifier(self, given: GivenIdentifier, pointer: str) -> Identifier:
+        """The identifier. Answers 422 naming the field where it is none."""
+        try:
+            return identifier(given.namespace, given.value, region=self.region)
+        except IdentifierInvalidError as error:
+            raise invalid_input("body", pointer, error.reason) from None
+
+    async def change(
+        self,
+        customer_id: UUID,
+        decide: Callable[[Draft], object],
+        *,
+        if_match: int | None,
+        named: tuple[Identifier, ...] = (),
+        also_load: tuple[UUID, ...] = (),
+    ) -> Receipt:
+        """Load, decide, append. A conflict is retried unless the caller stated the version."""
+
+        async def attempt() -> Receipt:
+            draft = await self.registry.draft(named, load={customer_id, *also_load})
+            if if_match is not None and draft.version(customer_id) != if_match:
+                raise VersionConflictError(customer_id)
+            _assert_free(draft, named, customer_id)
+            decide(draft)
+            position = None
+            if draft.streams:
+                appended, _ = await self.registry.append(draft)
+                position = appended.position
+            return Receipt.of(customer_id, draft.version(customer_id), position)
+
+        return await _answered(attempt, retries=if_match is None)
+
+    async def register(
+        self, identifiers: tuple[Identifier, ...], profile: dict[str, Any], cause: Cause
+    ) -> Registered:
+        async def attempt() -> Registered:
+            draft = await self.registry.draft(identifiers)
+            _assert_free(draft, identifiers, None)
+            customer_id = draft.register(*identifiers, cause=cause, profile=profile)
+            appended, keys = await self.registry.append(draft)
+            return Registered(
+                stream_id=customer_id,
+                version=draft.version(customer_id),
+                position=str(appended.position),
+                customer_id=customer_id,
+                key=keys[customer_id],
+            )
+
+        return await _answered(attempt, retries=True)
+
+
+def people_routes(people: People) -> APIRouter:
+    """Commands: scope people:write. The look-up: people:read."""
+    router = gated_router(tag="people")
+
+    @router.post("/people", status_code=201, dependencies=[WRITE])
+    async def register_person(
+        body: Registration, request: Request, response: Response
+    ) -> Registered:
+        """Open a customer, known by at least one identifier that nobody else has."""
+        identifiers = tuple(
+            people.identifier(given, f"/identifiers/{at}/value")
+            for at, given in enumerate(body.identifiers)
+        )
+        registered = await people.register(identifiers, body.profile, people.cause(request))
+        response.headers["ETag"] = etag(registered.version)
+        return registered
+
+    @router.patch("/people/{customer_id}", dependencies=[WRITE])
+    async def change_person(
+        customer_id: UUID, body: Change, request: Request, response: Response, if_match: IfMatch
+    ) -> Receipt:
+        """Set and clear profile fields."""
+        command = ChangePerson(customer_id, body.profile)
+        cause = people.cause(request)
+        receipt = await people.change(
+            customer_id, lambda draft: draft.apply(command, cause), if_match=if_match
+        )
+        response.headers["ETag"] = etag(receipt.version)
+        return receipt
+
+    @router.post("/people/{customer_id}/identifiers", dependencies=[WRITE])
+    async def identify_person(
+        customer_id: UUID,
+        body: GivenIdentifier,
+        request: Request,
+        response: Response,
+        if_match: IfMatch,
+    ) -> Receipt:
+        """Add an identifier that nobody else has."""
+        added = people.identifier(body, "/value")
+        command = IdentifyPerson(customer_id, added)
+        cause = people.cause(request)
+        receipt = await people.change(
+            customer_id,
+            lambda draft: draft.apply(command, cause),
+            if_match=if_match,
+            named=(added,),
+        )
+        response.headers["ETag"] = etag(receipt.version)
+        return receipt
+
+    @router.post("/people/{customer_id}/link", dependencies=[WRITE])
+    async def link_person(
+        customer_id: UUID, body: LinkTarget, request: Request, response: Response, if_match: IfMatch
+    ) -> Receipt:
+        """Let this customer's history belong to another's. Nothing is rewritten."""
+        cause = people.cause(request)
+        receipt = await people.change(
+            customer_id,
+            lambda draft: draft.link(customer_id, body.into, LinkReason.STATED, cause=cause),
+            if_match=if_match,
+            also_load=(body.into,),
+        )
+        response.headers["ETag"] = etag(receipt.version)
+        return receipt
+
+    @router.delete("/people/{customer_id}/link", dependencies=[WRITE])
+    async def unlink_person(
+        customer_id: UUID, request: Request, response: Response, if_match: IfMatch
+    ) -> Receipt:
+        """Take the link back: each is again what its own facts say."""
+        command = UnlinkPerson(customer_id)
+        cause = people.cause(request)
+        receipt = await people.change(
+            customer_id, lambda draft: draft.apply(command, cause), if_match=if_match
+        )
+        response.headers["ETag"] = etag(receipt.version)
+        return receipt
+
+    @router.get("/customers/lookup", dependencies=[READ, Depends(following(directory))])
+    async def look_up(
+        namespace: Namespace, value: Annotated[str, Query(min_length=1, max_length=LONGEST_GIVEN)]
+    ) -> Found:
+        """Whose identifier this is, exactly; 404 where it is nobody's."""
+        try:
+            wanted = identifier(namespace, value, region=people.region)
+        except IdentifierInvalidError as error:
+            raise invalid_input("query", "/value", error.reason) from None
+        holder = (await people.registry.draft((wanted,))).holder(wanted)
+        if holder is None:
+            raise Problem(404, "customer-unknown", "This identifier is nobody's.")
+        group = await group_of(people.pool, holder)
+        if group is None:  # the directory has not folded the registration yet
+            return Found(customer_id=holder, holder=holder, originals=[holder])
+        return Found(
+            customer_id=group.survivor.customer_id, holder=holder, originals=group.customer_ids
+        )
+
+    return router
+
+
+async def _answered(attempt: Callable[[], Awaitable[T]], *, retries: bool) -> T:
+    try:
+        return await (retried(attempt) if retries else attempt())
+    except PersonUnknown as refusal:
+        raise Problem(404, "person-unknown", refusal.detail) from None
+    except TooManyConflictsError:
+        raise Problem(409, "version-conflict", "Others kept changing it; try again.") from None
+
+
+def _assert_free(draft: Draft, named: tuple[Identifier, ...], customer_id: UUID | None) -> None:
+    """No attempt more gets an identifier that is known to be another's."""
+    for one in named:
+        holder = draft.holder(one)
+        if holder not in {None, customer_id}:
+            raise Problem(409, "already-taken", f"This {one.namespace} belongs to another.")

@@ -1,0 +1,184 @@
+"""People's handler: looks up, loads, and appends what was decided, with keys and reservations."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from crm_chassis.errors import sqlstate
+from crm_chassis.log.entries import ReservedError, Statement, VersionConflictError
+from crm_chassis.log.logged import COLUMNS
+from crm_events.contacts import SubjectKeyRecord
+from crm_events.keys import new_key, wrap
+
+from contacts.people.decider import MAX_LINEAGE, NOBODY, evolve
+from contacts.people.draft import Draft, Loaded
+from contacts.people.identifiers import digests
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from uuid import UUID
+
+    import asyncpg
+    from crm_chassis.keyring import Keyring
+    from crm_chassis.log.append import Log
+    from crm_chassis.log.entries import Appended, Fact
+    from crm_events.contacts import Identifier
+    from crm_events.keys import Kek
+
+    from contacts.people.decider import PersonEvent
+
+MOST_ATTEMPTS: Final = 5
+REMEMBERED_HOLDERS: Final = 100_000
+LOST: Final = frozenset({"40001", "40P01"})
+"""SQLSTATE: older than the stream's last writer; chosen as the victim of a deadlock."""
+
+HOLDERS: Final = """
+select r.digest, r.holder from reservation r
+join unnest($1::text[], $2::bytea[]) as u(kind, digest) on r.kind = u.kind and r.digest = u.digest
+"""
+PEOPLE: Final = f"""
+select {COLUMNS}, l.data from log l
+where l.stream_id = any($1::uuid[]) and l.sequence is null
+order by l.stream_id, l.version
+"""  # noqa: S608  # constants only
+ADD_KEYS: Final = """
+insert into subject_key (key_id, kek_id, wrapped, unsent)
+select u.key_id, $2, u.wrapped, true from unnest($1::text[], $3::text[]) as u(key_id, wrapped)
+"""
+
+T = TypeVar("T")
+
+
+class TooManyConflictsError(Exception):
+    """Others kept changing the same people; nothing was written, the caller may try again."""
+
+
+class Registry:
+    """Who holds which identifier, and what the log says about a person."""
+
+    def __init__(  # noqa: PLR0913  # collaborators, each named at the call
+        self,
+        *,
+        pool: asyncpg.Pool,
+        log: Log,
+        keyring: Keyring,
+        kek: Kek,
+        digest_key: bytes,
+        mint_id: Callable[[], UUID],
+    ) -> None:
+        self._pool = pool
+        self._log = log
+        self._keyring = keyring
+        self._kek = kek
+        self._digest_key = digest_key
+        self._mint_id = mint_id
+        # Digest to customer. Right for as long as it is kept: a reservation never moves.
+        self._holders: OrderedDict[bytes, UUID] = OrderedDict()
+
+    async def holders(self, identifiers: Sequence[Identifier]) -> dict[bytes, UUID]:
+        """Whose the identifiers are, by digest; one statement for those not remembered."""
+        found: dict[bytes, UUID] = {}
+        kinds: dict[bytes, str] = {}
+        for one, key in zip(identifiers, digests(identifiers, key=self._digest_key), strict=True):
+            known = self._holders.get(key)
+            if known is None:
+                kinds[key] = one.namespace
+            else:
+                self._holders.move_to_end(key)
+                found[key] = known
+        if kinds:
+            rows = await self._pool.fetch(HOLDERS, list(kinds.values()), list(kinds))
+            for row in rows:
+                found[row["digest"]] = self._remember(row["digest"], row["holder"])
+        return found
+
+    async def people(self, customer_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        """The people, and everyone they are linked into; the unknown are missing."""
+        loaded: dict[UUID, Loaded] = {}
+        wanted = set(customer_ids)
+        for _ in range(MAX_LINEAGE):
+            if not wanted:
+                break
+            rows = await self._pool.fetch(PEOPLE, list(wanted))
+            entries = await self._log.logged(rows, opens=True)
+            for customer_id, own in groupby(entries, key=attrgetter("stream_id")):
+                loaded[customer_id] = _folded([cast("PersonEvent", one.event) for one in own])
+            parents = {one.person.into for one in loaded.values()}
+            wanted = {parent for parent in parents if parent is not None} - loaded.keys()
+        return loaded
+
+    async def draft(
+        self, identifiers: Sequence[Identifier] = (), *, load: Collection[UUID] = ()
+    ) -> Draft:
+        """A draft that knows these identifiers' holders and these people."""
+        return self.draft_from(await self.holders(identifiers), await self.people(load))
+
+    def draft_from(self, holders: dict[bytes, UUID], people: dict[UUID, Loaded]) -> Draft:
+        """A draft on what was looked up and loaded before."""
+        return Draft(
+            holders=holders, people=people, digest_key=self._digest_key, mint_id=self._mint_id
+        )
+
+    async def append(
+        self, draft: Draft, *, facts: Sequence[Fact] = (), also: Sequence[Statement] = ()
+    ) -> tuple[Appended, dict[UUID, SubjectKeyRecord]]:
+        """Append the draft and the facts in one transaction; the new customers' keys, wrapped.
+
+        Raises what `Log.append` raises.
+        """
+        keys = {customer_id: self._mint_key(str(customer_id)) for customer_id in draft.registered}
+        appended = await self._log.append(
+            streams=draft.streams,
+            facts=facts,
+            reservations=draft.reservations,
+            also=(*self._storing(list(keys.values())), *also),
+        )
+        for reservation in draft.reservations:
+            self._remember(reservation.digest, reservation.holder)
+        return appended, keys
+
+    def _mint_key(self, key_id: str) -> SubjectKeyRecord:
+        material = new_key()
+        self._keyring.remember(key_id, material)
+        wrapped = wrap(material, key_id=key_id, kek=self._kek)
+        return SubjectKeyRecord(key_id=key_id, kek_id=self._kek.kek_id, wrapped=wrapped)
+
+    def _storing(self, keys: Sequence[SubjectKeyRecord]) -> tuple[Statement, ...]:
+        """What stores new keys where the keystore's outbox finds them."""
+        if not keys:
+            return ()
+        arguments = ([key.key_id for key in keys], self._kek.kek_id, [key.wrapped for key in keys])
+        return (Statement(ADD_KEYS, arguments),)
+
+    def _remember(self, key: bytes, holder: UUID) -> UUID:
+        self._holders[key] = holder
+        if len(self._holders) > REMEMBERED_HOLDERS:
+            self._holders.popitem(last=False)
+        return holder
+
+
+async def retried(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Look up, decide and append anew, each time in a new transaction, while others were faster.
+
+    Raises:
+        TooManyConflictsError: they were five times in a row.
+    """
+    for _ in range(MOST_ATTEMPTS):
+        try:
+            return await attempt()
+        except (VersionConflictError, ReservedError):
+            continue
+        except Exception as error:
+            if sqlstate(error) not in LOST:
+                raise
+    raise TooManyConflictsError
+
+
+def _folded(events: Sequence[PersonEvent]) -> Loaded:
+    person = NOBODY
+    for event in events:
+        person = evolve(person, event)
+    return Loaded(person, len(events))
