@@ -85,12 +85,13 @@ def _fetch_one(artifact: _Artifact, coordinate: str, sha256: str) -> Path:
     for _ in range(2):
         try:
             jar = Path(artifact.resolve())
-        except (RuntimeError, OSError) as error:  # what requests raises is an OSError
-            reason = str(error).splitlines()[0]
+        except OSError as error:  # of which what requests raises is one
             raise StackError(
-                f"Kafka {KAFKA_VERSION} is not on this machine and {coordinate} cannot be"
-                f" downloaded ({type(error).__name__}: {reason:.160})"
+                f"Kafka {KAFKA_VERSION} is not on this machine and cannot be downloaded:"
+                f" {type(error).__name__} at {coordinate}"
             ) from error
+        except RuntimeError as error:
+            raise StackError(f"{coordinate} cannot be downloaded: {error!s:.200}") from error
         if hashlib.sha256(jar.read_bytes()).hexdigest() == sha256:
             return jar
         jar.unlink()

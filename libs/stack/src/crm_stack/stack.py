@@ -90,18 +90,12 @@ class Stack:
         Raises:
             StackError: one line that says what is missing or in the way.
         """
-        if self._seat is None:
-            with registry.registered():
-                registry.clear()
-                self._enter()
         try:
-            with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
-                for start in [pool.submit(self.postgres.start), pool.submit(self.kafka.start)]:
-                    start.result()
-            if not self._given_postgres:
-                run_apart(databases.close_to_public(self.postgres.admin_url))
-            for service in self._services:
-                self.service_database(service)
+            if self._seat is None:
+                with registry.registered():
+                    registry.clear()
+                    self._enter()
+            self._start()
         except BaseException as error:
             if not self._attached:
                 self.down()
@@ -177,6 +171,15 @@ class Stack:
     ) -> None:
         if not self._attached:
             self.down()
+
+    def _start(self) -> None:
+        with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
+            for start in [pool.submit(self.postgres.restore), pool.submit(self.kafka.restore)]:
+                start.result()
+        if isinstance(self.postgres, Postgres):
+            run_apart(databases.close_to_public(self.postgres.admin_url))
+        for service in self._services:
+            self.service_database(service)
 
     def _enter(self) -> None:
         """Take the folder, or join the detached stack that runs in it; inside `registered()`."""

@@ -1,0 +1,179 @@
+import asyncio
+import contextlib
+import os
+import socket
+
+import asyncpg
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from crm_stack.errors import StackError
+from crm_stack.server import free_port
+from crm_stack.stack import Stack
+
+SILENT_SECONDS = 0.5
+
+
+@contextlib.asynccontextmanager
+async def connected(url):
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def admin(bootstrap):
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def is_silent(awaitable):
+    task = asyncio.ensure_future(awaitable)
+    done, _ = await asyncio.wait({task}, timeout=SILENT_SECONDS)
+    return not done, task
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_postgres_comes_back_at_its_address_with_what_was_committed(stack, database, end):
+    async with connected(database) as connection:
+        await connection.execute("create table kept (id int); insert into kept values (7)")
+
+    getattr(stack.postgres, end)()
+    gone = not stack.postgres.running
+    stack.postgres.start()
+
+    async with connected(database) as connection:
+        assert gone
+        assert await connection.fetchval("select id from kept") == 7
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_kafka_comes_back_at_its_address_with_its_topics(stack, kafka, topic_name, end):
+    async with admin(kafka) as client:
+        await client.create_topics([NewTopic(topic_name, 3, 1)])
+
+    getattr(stack.kafka, end)()
+    gone = not stack.kafka.running
+    stack.kafka.start()
+
+    async with admin(kafka) as client:
+        assert gone
+        assert topic_name in await client.list_topics()
+
+
+async def test_a_paused_postgres_is_silent_to_open_and_new_connections_and_then_goes_on(
+    stack, database
+):
+    async with connected(database) as connection:
+        stack.postgres.pause()
+        paused = stack.postgres.paused
+        old_is_silent, answer = await is_silent(connection.fetchval("select 42"))
+        new_is_silent, new = await is_silent(asyncpg.connect(database, timeout=60))
+        stack.postgres.resume()
+
+        assert paused
+        assert old_is_silent
+        assert new_is_silent
+        assert await answer == 42
+        await (await new).close()
+
+
+async def test_a_paused_kafka_is_silent_and_then_goes_on(stack, kafka):
+    async with admin(kafka) as client:
+        stack.kafka.pause()
+        silent, answer = await is_silent(client.list_topics())
+        stack.kafka.resume()
+
+        assert silent
+        assert isinstance(await answer, list)
+
+
+async def test_whatever_was_done_to_the_servers_is_undone_before_the_next_test(stack, database):
+    stack.kafka.pause()
+    stack.postgres.kill()
+
+    stack.restore()
+
+    async with admin(stack.kafka.bootstrap) as client, connected(database) as connection:
+        assert isinstance(await client.list_topics(), list)
+        assert await connection.fetchval("select 1") == 1
+
+
+async def test_a_service_has_a_database_that_no_other_service_may_enter(stack):
+    contacts = stack.service_database("contacts")
+    strangers_role = stack.service_database("analytics").rpartition("/")[0]
+
+    async with connected(contacts) as connection:
+        assert await connection.fetchval("select current_database()") == "contacts"
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await asyncpg.connect(f"{strangers_role}/contacts")
+
+
+async def test_a_dropped_database_is_gone_even_while_somebody_is_connected(stack):
+    url = stack.fresh_database()
+    connection = await asyncpg.connect(url)
+
+    stack.drop_database(url)
+
+    with pytest.raises(asyncpg.PostgresError):
+        await connection.fetchval("select 1")
+    with pytest.raises(asyncpg.InvalidPasswordError):  # the role is gone too
+        await asyncpg.connect(url)
+    connection.terminate()
+
+
+async def test_given_addresses_are_used_and_never_hurt(stack, tmp_path):
+    given = Stack(
+        tmp_path,
+        environment={
+            "KITH_POSTGRES_URL": stack.postgres.admin_url,
+            "KITH_KAFKA_BOOTSTRAP": stack.kafka.bootstrap,
+        },
+        services=(),
+    )
+
+    with given:
+        url = given.fresh_database()
+        async with connected(url) as connection:
+            assert await connection.fetchval("select 1") == 1
+        given.drop_database(url)
+        assert given.kafka.bootstrap == stack.kafka.bootstrap
+        with pytest.raises(StackError, match="KITH_POSTGRES_URL"):
+            given.postgres.kill()
+        with pytest.raises(StackError, match="KITH_KAFKA_BOOTSTRAP"):
+            given.kafka.pause()
+
+    assert stack.postgres.running
+    assert stack.kafka.running
+
+
+def test_a_port_that_somebody_took_meanwhile_is_named(stack):
+    stack.postgres.stop()
+    port = int(stack.postgres.admin_url.rpartition(":")[2].partition("/")[0])
+
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(StackError, match=f"port {port}") as refused,
+    ):
+        stack.postgres.start()
+
+    stack.postgres.start()
+    assert "\n" not in str(refused.value)
+    assert stack.postgres.running
+
+
+@pytest.mark.enable_socket
+def test_a_port_is_below_those_that_outgoing_connections_are_given():
+    assert 1024 < free_port() < 32_768
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
+def test_postgres_never_runs_as_root(stack):
+    owners = {member.uids().effective for member in stack.postgres.process.family()}
+
+    assert 0 not in owners
