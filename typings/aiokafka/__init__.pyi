@@ -1,6 +1,6 @@
 """The part of aiokafka 0.14 that Kith uses; the library declares no types."""
 
-from asyncio import Future
+from asyncio import Future, Task
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 
@@ -54,7 +54,20 @@ class BatchBuilder:
     def size(self) -> int: ...
     def record_count(self) -> int: ...
 
+class _Client:
+    async def close(self) -> None: ...
+
+class _Sender:
+    @property
+    def sender_task(self) -> Task[None] | None: ...
+
+class _Accumulator:
+    def fail_all(self, exception: BaseException) -> None: ...
+
 class AIOKafkaProducer:
+    client: _Client
+    _sender: _Sender
+    _message_accumulator: _Accumulator
     def __init__(
         self,
         *,

@@ -1,0 +1,260 @@
+"""The relay's producer: batches in order, one at a time per partition, every answer checked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError, ProducerClosed
+
+from crm_chassis.relay.progress import UNKNOWN_OFFSET, Numbered
+from crm_chassis.relay.record import EVENT_ID, PARTITION, RECORDED_AT_MS, TOPIC, record
+
+if TYPE_CHECKING:
+    from asyncio import Future
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from typing import Any
+
+    import asyncpg
+    from aiokafka import BatchBuilder, RecordMetadata
+
+    from crm_chassis.relay.page import Page
+
+T = TypeVar("T")
+
+BATCH_BYTES: Final = 1_000_000
+"""Of one batch; below a topic's `max.message.bytes`, which counts batches."""
+ROWS_AT_ONCE: Final = 250
+"""Rows made into records before others get the loop: about 2 ms."""
+REQUEST_TIMEOUT_MS: Final = 10_000
+START_WITHIN_S: Final = 10.0
+SEND_WITHIN_S: Final = 30.0
+"""An idempotent batch never expires: this is when a new producer is built instead."""
+END_WITHIN_S: Final = 3.0
+BEAT_EVERY_S: Final = 0.5
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+class RecordTooLargeError(Exception):
+    """A row that must have been refused when it was appended: Kafka would not take it."""
+
+    def __init__(self, event_id: str, size: int) -> None:
+        super().__init__(f"event {event_id} makes a batch of {size} bytes, above {BATCH_BYTES}")
+        self.event_id, self.size = event_id, size
+
+
+@dataclass(slots=True)
+class Bundle:
+    """The records of one topic partition in order, batched, with the number of the last one."""
+
+    sequence: int
+    batches: list[BatchBuilder]
+    firsts: list[str]  # the id of the first event in each batch
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A page as Kafka will get it: numbered, batched, checked. Any producer may send it."""
+
+    page: Page
+    bundles: Mapping[tuple[str, int], Bundle]
+
+    def sequence(self, topic: str, partition: int) -> int | None:
+        """The last number given in it there, None where it has nothing for the partition."""
+        bundle = self.bundles.get((topic, partition))
+        return None if bundle is None else bundle.sequence
+
+
+class Publisher:
+    """An idempotent producer, and a new one after anything went wrong with it."""
+
+    def __init__(self, *, bootstrap: str, service: str) -> None:
+        self._bootstrap = bootstrap
+        self._service = service
+        self._producer: AIOKafkaProducer | None = None
+
+    async def parcel(
+        self, page: Page, after: Callable[[str, int], int], *, beat: Callable[[], None]
+    ) -> Parcel:
+        """Number the rows of a page, each one above the last in its partition, and batch them.
+
+        `after` tells the last number given before the page.
+
+        Raises:
+            RecordTooLargeError: a row is above what Kafka takes.
+            KafkaError: no broker within the limits.
+        """
+        if not page.rows:
+            return Parcel(page, {})
+        producer = self._producer or await self._start(beat)
+        bundles: dict[tuple[str, int], Bundle] = {}
+        for start in range(0, len(page.rows), ROWS_AT_ONCE):
+            rows = page.rows[start : start + ROWS_AT_ONCE]
+            _add(bundles, producer.create_batch, rows, after, self._service)
+            await asyncio.sleep(0)  # others want the loop too: what is in flight, and requests
+        for bundle in bundles.values():
+            for batch, first in zip(bundle.batches, bundle.firsts, strict=True):
+                # An empty batch takes its first record whatever its size, and then no other.
+                if batch.size() > BATCH_BYTES:
+                    raise RecordTooLargeError(first, batch.size())
+        return Parcel(page, bundles)
+
+    async def send(self, parcel: Parcel, *, beat: Callable[[], None]) -> list[Numbered]:
+        """Send a parcel; returns when Kafka has acknowledged all of it.
+
+        On any error the producer is given up. Some records may be in Kafka then: sending their
+        rows again gives them the same numbers.
+
+        Raises:
+            KafkaError: no broker within the limits, or a producer that cannot go on.
+        """
+        if not parcel.bundles:
+            return []
+        producer = self._producer or await self._start(beat)
+        try:
+            offsets = await _while_beating(_send_all(producer, parcel.bundles), SEND_WITHIN_S, beat)
+        except BaseException:
+            self._producer = None
+            await _abandon(producer)
+            raise
+        return [
+            Numbered(topic, partition, bundle.sequence, offset)
+            for ((topic, partition), bundle), offset in zip(
+                parcel.bundles.items(), offsets, strict=True
+            )
+        ]
+
+    async def close(self) -> None:
+        """Give the producer up. Nothing is in flight between two `send`s."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await _abandon(producer)
+
+    async def _start(self, beat: Callable[[], None]) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id=f"{self._service}-relay",
+            enable_idempotence=True,
+            acks="all",
+            compression_type=None,
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=BATCH_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            retry_backoff_ms=100,
+            metadata_max_age_ms=60_000,
+        )
+        try:
+            await _while_beating(producer.start(), START_WITHIN_S, beat)
+        except BaseException:
+            await _abandon(producer)
+            raise
+        self._producer = producer
+        return producer
+
+
+def _add(
+    bundles: dict[tuple[str, int], Bundle],
+    create_batch: Callable[[], BatchBuilder],
+    rows: Sequence[asyncpg.Record],
+    after: Callable[[str, int], int],
+    service: str,
+) -> None:
+    for row in rows:
+        place = (row[TOPIC], row[PARTITION])
+        bundle = bundles.get(place)
+        if bundle is None:
+            bundle = bundles[place] = Bundle(after(*place), [create_batch()], [row[EVENT_ID]])
+        bundle.sequence += 1
+        key, value, headers = record(row, bundle.sequence, service)
+        timestamp = row[RECORDED_AT_MS]
+        append = bundle.batches[-1].append
+        if append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
+            batch = create_batch()
+            bundle.batches.append(batch)
+            bundle.firsts.append(row[EVENT_ID])
+            batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
+
+
+async def _send_all(
+    producer: AIOKafkaProducer, bundles: Mapping[tuple[str, int], Bundle]
+) -> list[int]:
+    """Offsets of the last record of each; partitions concurrently, one batch of each at a time.
+
+    A batch refused makes the ones behind it land without it, so none is sent before its answer.
+    """
+    # Not a TaskGroup: the first error alone tells the caller what to do, those of other
+    # partitions have the same cause or come again.
+    tasks = [
+        asyncio.ensure_future(_send_in_order(producer, bundle.batches, topic, partition))
+        for (topic, partition), bundle in bundles.items()
+    ]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _send_in_order(
+    producer: AIOKafkaProducer, batches: Sequence[BatchBuilder], topic: str, partition: int
+) -> int:
+    last = UNKNOWN_OFFSET
+    for batch in batches:
+        batch.close()
+        count = batch.record_count()
+        answer = await producer.send_batch(batch, topic, partition=partition)
+        answer.add_done_callback(_seen)
+        # Shielded: aiokafka fails with a batch whose future was cancelled under it.
+        metadata = await asyncio.shield(answer)
+        last = metadata.offset + count - 1 if metadata.offset >= 0 else UNKNOWN_OFFSET
+    return last
+
+
+def _seen(answer: Future[RecordMetadata]) -> None:
+    """Answers of a producer that was given up concern nobody: no complaint that none looked."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+async def _while_beating(
+    work: Coroutine[Any, Any, T], within_s: float, beat: Callable[[], None]
+) -> T:
+    """The result of `work`; KafkaTimeoutError when there is none in time."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + within_s
+    try:
+        while not task.done() and loop.time() < until:
+            await asyncio.wait({task}, timeout=BEAT_EVERY_S)
+            beat()
+        if not task.done():
+            raise KafkaTimeoutError(f"no answer from Kafka within {within_s} s")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=END_WITHIN_S)
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer without waiting for what it could not send: the rows are in the log.
+
+    `stop()` alone waits for unsent batches, and an idempotent one never expires: for ever,
+    without a broker. No public call gives up, hence the two private names.
+    """
+    sender = producer._sender.sender_task  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if sender is not None:
+        sender.cancel()
+    await producer.client.close()
+    if sender is not None:
+        await asyncio.wait({sender}, timeout=END_WITHIN_S)
+        if sender.done() and not sender.cancelled() and (error := sender.exception()):
+            _logger.info("relay.producer_ended", error=type(error).__name__)
+        unsent = producer._message_accumulator  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        unsent.fail_all(ProducerClosed())
+    await asyncio.wait({asyncio.ensure_future(producer.stop())}, timeout=END_WITHIN_S)

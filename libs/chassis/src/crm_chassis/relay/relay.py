@@ -1,0 +1,257 @@
+"""The relay: what this service decided goes to Kafka, in log order, numbered by the log alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from crm_chassis import metrics
+from crm_chassis.database import pause
+from crm_chassis.errors import backoff, is_dependency_error
+from crm_chassis.kafka_topics import ensure_topics
+from crm_chassis.relay import progress as state
+from crm_chassis.relay.page import read_again, read_next
+from crm_chassis.relay.progress import LostPositionError, Progress
+from crm_chassis.relay.publisher import Publisher
+from crm_chassis.relay.record import RECORDED_AT_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import asyncpg
+    from crm_events.topics import Contract
+
+    from crm_chassis.clock import Clock
+    from crm_chassis.lease import Lease
+    from crm_chassis.relay.page import Page
+    from crm_chassis.relay.progress import Numbered
+    from crm_chassis.relay.publisher import Parcel
+
+POLL_S: Final = 0.05
+WITHOUT_LEASE_S: Final = 0.5
+LOOK_FOR_REWINDS_S: Final = 1.0
+REBUILDS_IN_A_ROW: Final = 5
+"""Fatal errors of new producers, one after the other, before the relay gives up loudly."""
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+class Relay:
+    """Sends every own row that has a topic, whether this release knows topic and type or not.
+
+    The number of a row is its ordinal among the own rows of its topic partition, so any relay,
+    of any release, gives it the same one: readers drop what they have and see what they miss.
+    """
+
+    def __init__(  # noqa: PLR0913  # collaborators, each named at the call
+        self,
+        *,
+        pool: asyncpg.Pool,
+        contract: Contract,
+        service: str,
+        bootstrap: str,
+        replication_factor: int,
+        min_insync: int,
+        lease: Lease,
+        wake: asyncio.Event,
+        clock: Clock,
+    ) -> None:
+        self._pool = pool
+        self._topics = contract.published_by(service)
+        self._bootstrap = bootstrap
+        self._replication_factor = replication_factor
+        self._min_insync = min_insync
+        self._lease = lease
+        self._wake = wake
+        self._clock = clock
+        self._publisher = Publisher(bootstrap=bootstrap, service=service)
+        self._progress: Progress | None = None
+        self._ahead: asyncio.Task[Parcel] | None = None
+        self._topics_checked = False
+        self._looked_at = 0.0
+        self._owed_since_ms: int | None = None
+
+    async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        """Send until `stop`, while the lease is held; finishes the page it is in.
+
+        Raises:
+            WrongTopicError: a topic is not as the contract wants it.
+            RecordTooLargeError: a row cannot be sent.
+        """
+
+        def show_life() -> None:
+            beat()
+            self._show_age()
+
+        failed = rebuilt = 0
+        try:
+            while not stop.is_set():
+                show_life()
+                if not await self._lease.wait_held(WITHOUT_LEASE_S):
+                    await self._forget()
+                    continue
+                try:
+                    sent = await self.turn(beat=show_life)
+                    failed = rebuilt = 0
+                except LostPositionError as error:
+                    _logger.warning("relay.lost_position", reason=str(error))
+                    sent = True
+                except Exception as error:
+                    rebuilt += not is_dependency_error(error)
+                    if not self._goes_on(error, rebuilt):
+                        raise
+                    await self._forget()
+                    await pause(stop, backoff(failed))
+                    failed += 1
+                    continue
+                if not sent:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), POLL_S)
+                    self._wake.clear()
+        finally:
+            await self._forget()
+            await self._publisher.close()
+
+    async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
+        """One page of everything, and one of each topic that is sent again. Was there anything?
+
+        Raises:
+            LostPositionError: another relay leads, or someone rewound a topic. Nothing is lost:
+                the next turn begins with what the database says.
+        """
+        if not self._topics_checked:
+            await self._check_topics()
+        try:
+            parcel = await self._next_parcel(beat)
+            if parcel.page.full and not self.progress.again:
+                # While Kafka takes this page, PostgreSQL reads the next and it is made ready.
+                self._ahead = asyncio.create_task(self._make_ahead(parcel, beat))
+            await self.move_position(parcel.page, await self.send(parcel, beat=beat))
+            rewound = tuple(self.progress.again)
+            for topic in rewound:
+                await self._send_again(topic, beat)
+        except LostPositionError:
+            await self._forget()
+            raise
+        if parcel.page.end is not None or rewound:
+            return True
+        await self._look_for_rewinds()
+        return False
+
+    @property
+    def progress(self) -> Progress:
+        if self._progress is None:
+            raise LostPositionError("nothing is loaded yet")
+        return self._progress
+
+    async def read_page(self) -> Page:
+        """The next page of all topics but those that are being sent again."""
+        if self._progress is None:
+            self._progress = await state.load(self._pool)
+        return await read_next(self._pool, self._progress.main, without=list(self._progress.again))
+
+    async def number(self, page: Page, *, beat: Callable[[], None] = lambda: None) -> Parcel:
+        """Give each row of the page its number, a function of the log alone."""
+        return await self._publisher.parcel(page, self.progress.sequence, beat=beat)
+
+    async def send(
+        self, parcel: Parcel, *, beat: Callable[[], None] = lambda: None
+    ) -> Sequence[Numbered]:
+        """Send what was numbered. Returns when Kafka has acknowledged every record."""
+        sent = await self._publisher.send(parcel, beat=beat)
+        for last in sent:
+            count = last.sequence - self.progress.sequence(last.topic, last.partition)
+            metrics.RELAY_RECORDS.labels(topic=last.topic).inc(count)
+        return sent
+
+    async def move_position(self, page: Page, sent: Sequence[Numbered]) -> None:
+        """Say in the database that the page is sent, if this relay still leads."""
+        if page.end is not None:
+            progress = self.progress
+            cursor = progress.again.get(page.cursor.name, progress.main)
+            await state.move(self._pool, progress, cursor, page.end, sent)
+
+    async def _next_parcel(self, beat: Callable[[], None]) -> Parcel:
+        ahead, self._ahead = self._ahead, None
+        parcel = None if ahead is None else await ahead
+        if parcel is None or parcel.page.cursor.position != self.progress.main.position:
+            parcel = await self.number(await self.read_page(), beat=beat)
+        rows = parcel.page.rows
+        self._owed_since_ms = rows[0][RECORDED_AT_MS] if rows else None
+        return parcel
+
+    async def _make_ahead(self, parcel: Parcel, beat: Callable[[], None]) -> Parcel:
+        """The page behind one that is in flight, numbered as if that had arrived."""
+        progress = self.progress
+        after = state.Cursor(state.MAIN, parcel.page.end or progress.main.position, 0)
+        page = await read_next(self._pool, after, without=())
+
+        def last(topic: str, partition: int) -> int:
+            in_flight = parcel.sequence(topic, partition)
+            return progress.sequence(topic, partition) if in_flight is None else in_flight
+
+        return await self._publisher.parcel(page, last, beat=beat)
+
+    async def _send_again(self, topic: str, beat: Callable[[], None]) -> None:
+        """One page of a rewound topic, behind `main`; level with it, the topic goes along again.
+
+        Rows that came meanwhile are behind `main` too, so this sees the end of every short page.
+        """
+        for _ in range(2):
+            progress = self.progress
+            cursor, level = progress.again[topic], progress.main.position
+            page = await read_again(self._pool, cursor, until=level)
+            if not page.rows and page.end in (None, level):
+                await state.finish(self._pool, progress, cursor, ())
+                _logger.info("relay.sent_again", topic=topic)
+                return
+            sent = await self.send(await self.number(page, beat=beat), beat=beat)
+            await self.move_position(page, sent)
+            if page.full:
+                return
+
+    async def _look_for_rewinds(self) -> None:
+        """An idle relay moves nothing, so it would not notice that a topic was rewound."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at >= LOOK_FOR_REWINDS_S:
+            self._looked_at = now
+            if await state.main_version(self._pool) != self.progress.main.version:
+                await self._forget()
+
+    async def _check_topics(self) -> None:
+        await ensure_topics(
+            self._bootstrap,
+            self._topics,
+            replication_factor=self._replication_factor,
+            min_insync=self._min_insync,
+        )
+        self._topics_checked = True
+
+    async def _forget(self) -> None:
+        """What this relay believes may be stale: the database knows."""
+        self._progress = None
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.wait({ahead})
+            if not ahead.cancelled():
+                ahead.exception()
+
+    def _goes_on(self, error: Exception, rebuilt: int) -> bool:
+        if is_dependency_error(error):
+            _logger.warning("relay.waiting", error=type(error).__name__, reason=str(error))
+            return True
+        if isinstance(error, KafkaError) and rebuilt <= REBUILDS_IN_A_ROW:
+            metrics.RELAY_REBUILT_PRODUCERS.inc()
+            _logger.warning("relay.rebuilt_producer", error=type(error).__name__)
+            return True
+        return False
+
+    def _show_age(self) -> None:
+        since = self._owed_since_ms
+        age = 0.0 if since is None else max(0.0, self._clock().timestamp() - since / 1000)
+        metrics.RELAY_AGE_SECONDS.set(age)
