@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
+LAST_LINES: Final = 5
 
 
 class NotReadyError(Exception):
-    """A service did not come up; the message says which, and where its log lies."""
+    """A service did not come up; the message ends with its last log lines."""
 
 
 def free_port() -> int:
@@ -97,14 +98,22 @@ class Service:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.process is not None and self.process.poll() is not None:
-                raise NotReadyError(f"{self.name} ended with {self.process.poll()}, see {self.log}")
+                raise NotReadyError(
+                    f"{self.name} ended with {self.process.poll()}:\n{self.last_words()}"
+                )
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.1)  # noqa: TID251  # a process that starts can only be asked again
-        raise NotReadyError(f"{self.name} is not ready after {READY_SECONDS:.0f} s, see {self.log}")
+        raise NotReadyError(
+            f"{self.name} is not ready after {READY_SECONDS:.0f} s:\n{self.last_words()}"
+        )
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text().splitlines()[-LAST_LINES:])
 
     def stop(self) -> int:
         """Ask it to leave, and wait; its exit code."""

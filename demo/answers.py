@@ -1,0 +1,91 @@
+"""The answers as a terminal shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from rich import box
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from demo.api import Api
+
+LEADERS: Final = 10
+BAR: Final = 40
+MONTH: Final = timedelta(days=30)
+MONTHS: Final = 18
+
+
+def show_leaders(console: Console, api: Api) -> list[dict[str, Any]]:
+    """The ten best customers, and what made them so."""
+    leaders = api.leaders(LEADERS)
+    table = Table(title="The ten best customers, and why", box=box.SIMPLE, title_justify="left")
+    for heading, justify in [("", "right"), ("customer", "left"), ("score", "right")]:
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table.add_column("purchases")
+    table.add_column("what it is made of (by month, largest first)")
+    for rank, leader in enumerate(leaders, start=1):
+        score = api.score(leader["customer_id"], explain=True, group_by="month", limit=3)
+        why = score["explanation"]
+        months = sorted(why["groups"], key=lambda part: -part["value"])[:3]
+        table.add_row(
+            str(rank),
+            leader["customer_id"],
+            f"{score['value']:.4f}",
+            str(score["counted"]),
+            "   ".join(f"{part['name']}: {part['value']:.2f}" for part in months),
+        )
+    console.print(table)
+    return leaders
+
+
+def show_explanation(console: Console, api: Api, customer_id: str) -> None:
+    """One score event by event; the parts add up to it."""
+    score = api.score(customer_id, explain=True, limit=5)
+    why = score["explanation"]
+    table = Table(title=f"Why {customer_id} scores {score['value']:.6f}", box=box.SIMPLE)
+    for heading in ("when", "what", "weighed", "is worth now", "share"):
+        table.add_column(heading, justify="left" if heading in {"when", "what"} else "right")
+    for part in why["contributions"]:
+        table.add_row(
+            part["occurred_at"][:10],
+            part["kind"],
+            f"{part['weight']:g}",
+            f"{part['value']:.6f}",
+            f"{part['share']:.1%}",
+        )
+    rest = why["rest"]
+    table.add_row("", f"{rest['facts']} older ones", "", f"{rest['value']:.6f}", "")
+    table.add_row("", "[bold]all together", "", f"[bold]{why['value']:.6f}", "")
+    console.print(table)
+
+
+def show_file(console: Console, api: Api, customer_id: str) -> None:
+    """The customer file: who, what score, what happened last."""
+    file = api.customer_file(customer_id)
+    known = ", ".join(f"{one['namespace']} {one['value']}" for one in file["identifiers"])
+    scores = ", ".join(f"{one['model']} {one['value']:.4f}" for one in file["scores"])
+    table = Table(title=f"The file of {customer_id}  ({known}; {scores})", box=box.SIMPLE)
+    for heading in ("when", "what", "amount"):
+        table.add_column(heading, justify="right" if heading == "amount" else "left")
+    for entry in file["timeline"]["items"][:6]:
+        amount = "" if entry["amount"] is None else f"{entry['amount']} {entry['currency']}"
+        table.add_row(entry["occurred_at"][:10], entry["title"] or entry["type"], amount)
+    console.print(table)
+
+
+def show_course(console: Console, api: Api, customer_id: str, now: datetime) -> None:
+    """One score through time, month by month."""
+    points = api.course(
+        customer_id,
+        **{"from": (now - MONTHS * MONTH).isoformat(), "to": now.isoformat(), "step": "P30D"},
+    )
+    most = max(point["value"] for point in points) or 1.0
+    console.print(f"  The score of {customer_id} through time")
+    for point in points:
+        bar = "█" * round(BAR * point["value"] / most)
+        console.print(f"  {point['at'][:10]}  {point['value']:9.4f}  {bar}")
+    console.print()

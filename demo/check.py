@@ -1,0 +1,150 @@
+"""CHECK=1: the answers against the input, customer by customer."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from demo.api import Api
+    from demo.purchases import Purchase
+
+RECOMPUTED: Final = 20
+SCORES_ABOVE: Final = 0.01
+AT_LEAST: Final = 100
+RELATIVE: Final = 1e-9
+SKEW_SECONDS: Final = 60.0
+"""Times may differ from the input by what clock-skew correction added: how long a batch was
+under way. A score recomputed from the input may differ by as much decay."""
+THREADS: Final = 4
+
+
+@dataclass
+class Findings:
+    """What was compared, and every difference in words."""
+
+    compared: list[str] = field(default_factory=list[str])
+    differences: list[str] = field(default_factory=list[str])
+
+    def equal(self, what: str, found: object, expected: object) -> None:
+        self.compared.append(f"{what}: {found}")
+        if found != expected:
+            self.differences.append(f"{what}: found {found}, expected {expected}")
+
+    def true(self, what: str, holds: bool) -> None:  # noqa: FBT001  # what is asserted
+        if not holds:
+            self.differences.append(what)
+
+
+def check(api: Api, purchases: Sequence[Purchase]) -> Findings:
+    """Counts, sums per customer, scores, explanations; nothing quarantined, held or set aside."""
+    findings = Findings()
+    bought: dict[str, list[Purchase]] = defaultdict(list)
+    for purchase in purchases:
+        bought[purchase.customer].append(purchase)
+    with ThreadPoolExecutor(THREADS) as pool:
+        customer_ids = dict(zip(bought, pool.map(api.customer_id, bought), strict=True))
+    _sums(findings, api, bought, customer_ids)
+    _scores(findings, api, bought, customer_ids)
+    findings.equal("quarantined, holding or stopped", _stuck(api), 0)
+    return findings
+
+
+def _stuck(api: Api) -> int:
+    return int(
+        sum(
+            api.gauge(name)
+            for name in (
+                'kith_inbox_records_total{outcome="quarantined"',
+                "kith_inbox_holding{",
+                "kith_projection_stopped{",
+            )
+        )
+    )
+
+
+def _sums(
+    findings: Findings,
+    api: Api,
+    bought: Mapping[str, Sequence[Purchase]],
+    customer_ids: Mapping[str, str],
+) -> None:
+    rows = {row["customer_id"]: row for row in api.every_buyer()}
+    findings.equal("customers", len(rows), len(bought))
+    findings.equal(
+        "purchases", sum(row["frequency"] for row in rows.values()),
+        sum(len(theirs) for theirs in bought.values()),
+    )  # fmt: skip
+    findings.equal(
+        "revenue", sum(Decimal(row["money"]) for row in rows.values()),
+        sum(one.total for theirs in bought.values() for one in theirs),
+    )  # fmt: skip
+    wrong = [
+        customer
+        for customer, theirs in bought.items()
+        if (row := rows.get(customer_ids[customer])) is None
+        or row["frequency"] != len(theirs)
+        or Decimal(row["money"]) != sum(one.total for one in theirs)
+    ]
+    findings.equal("customers whose sums differ", len(wrong), 0)
+
+
+def _scores(
+    findings: Findings,
+    api: Api,
+    bought: Mapping[str, Sequence[Purchase]],
+    customer_ids: Mapping[str, str],
+) -> None:
+    leaders = list(api.every_leader())
+    findings.equal("customers with a score", len(leaders), len(bought))
+    above = sum(leader["value"] > SCORES_ABOVE for leader in leaders)
+    findings.true(f"{above} scores above {SCORES_ABOVE}, at least {AT_LEAST}", above >= AT_LEAST)
+    findings.compared.append(f"scores above {SCORES_ABOVE}: {above}")
+    ranked = [leader["value"] for leader in leaders]
+    findings.true("leaders are in order", ranked == sorted(ranked, reverse=True))
+    best = {leader["customer_id"] for leader in leaders[: RECOMPUTED // 2]}
+    chosen = [customer for customer in bought if customer_ids[customer] in best]
+    others = sorted(set(bought) - set(chosen))
+    chosen += random.Random(1).sample(others, RECOMPUTED - len(chosen))  # noqa: S311  # a sample
+    for customer in chosen:
+        score = api.score(customer_ids[customer], explain=True, limit=10_000)
+        _recompute(findings, customer, score, bought[customer])
+    findings.compared.append(f"scores recomputed from scratch: {len(chosen)}")
+
+
+def _recompute(
+    findings: Findings, customer: str, score: Mapping[str, Any], purchases: Sequence[Purchase]
+) -> None:
+    """Direct sums: from the times the explanation names, and from the input itself."""
+    at = datetime.fromisoformat(score["at"])
+    half_life = score["half_life_days"] * 86_400
+    why = score["explanation"]
+    listed = why["contributions"]
+
+    def worth(weight: float, happened: datetime) -> float:
+        return float(weight * 2 ** (-(at - happened).total_seconds() / half_life))
+
+    stored = math.fsum(
+        worth(one["weight"], datetime.fromisoformat(one["occurred_at"])) for one in listed
+    )
+    weight = listed[0]["weight"] if listed else 0.0
+    given = math.fsum(worth(weight, purchase.at) for purchase in purchases)
+    parts = math.fsum(one["value"] for one in listed)
+    close = {
+        "parts": math.isclose(parts, score["value"], rel_tol=RELATIVE),
+        "direct sum": math.isclose(stored, score["value"], rel_tol=RELATIVE),
+        "input": math.isclose(
+            given, score["value"], rel_tol=math.log(2) * SKEW_SECONDS / half_life
+        ),
+        "purchases": len(listed) == len(purchases),
+    }
+    failed = [name for name, holds in close.items() if not holds]
+    findings.true(f"score of {customer}: {', '.join(failed)} differ", not failed)
