@@ -62,7 +62,7 @@ def parse_json(raw: bytes | str, *, limits: Limits = LIMITS, each: str | None = 
     else:
         # A parsed string can hold NUL only where it was escaped.
         keys = -1 if b"\\u0000" in raw else _count(value, limits, each)
-        if keys < 0 or keys != _keys_at_most(raw):
+        if keys < 0 or (keys != _keys_at_most(raw) and _has_doubled(raw)):
             _examine(_parse_slowly(raw, ""), limits, each)
         return value
     _examine(_parse_slowly(raw, problem), limits, each)
@@ -140,7 +140,7 @@ def _count_one(value: Any, limits: Limits) -> int:  # noqa: ANN401  # JSON
             if isinstance(container, dict):
                 keys += len(container)
             for item in container.values() if isinstance(container, dict) else container:
-                kind = cast("object", type(item))
+                kind: object = type(item)  # pyright: ignore[reportUnknownVariableType]  # JSON
                 if kind is str:
                     continue
                 if kind is dict or kind is list:
@@ -152,6 +152,23 @@ def _count_one(value: Any, limits: Limits) -> int:  # noqa: ANN401  # JSON
         depth += 1
         level = below
     return keys if keys <= limits.max_keys and depth - 1 <= limits.max_depth else -1
+
+
+class _DoubledError(Exception):
+    pass
+
+
+def _has_doubled(raw: bytes) -> bool:
+    try:
+        json.loads(raw, object_pairs_hook=_all_different)
+    except _DoubledError:
+        return True
+    return False
+
+
+def _all_different(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _DoubledError
 
 
 class _Doubled(dict[str, Any]):
