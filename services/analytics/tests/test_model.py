@@ -36,7 +36,7 @@ def test_a_model_may_come_from_a_file(tmp_path):
 
 
 def test_a_missing_file_is_told_by_its_path(tmp_path):
-    with pytest.raises(ModelError, match="mine.json"):
+    with pytest.raises(ModelError, match=r"mine\.json"):
         load_model(tmp_path / "mine.json", CONTRACT)
 
 

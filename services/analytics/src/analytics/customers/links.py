@@ -11,6 +11,7 @@ from crm_chassis.projection.model import BatchModel
 from crm_events.contacts import PersonLinked, PersonUnlinked
 
 from analytics.customers.groups import Link, LinkKey, fold_links, link_key
+from analytics.engagement.engagement import owe_standings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,15 +50,6 @@ from unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::text[])
 on conflict (customer_id, into_id) do update
     set linked = excluded.linked, periods = excluded.periods
 """
-# Both sides of a link stand differently from now on, under every model; one may be new here.
-MARK_BOTH: Final = """
-insert into engagement as e (model_id, customer_id, due_at)
-select m.model_id, u.customer_id, now()
-from unnest($1::bigint[]) as m(model_id) cross join unnest($2::uuid[]) as u(customer_id)
-order by m.model_id, u.customer_id
-on conflict (model_id, customer_id) do update
-    set changes = e.changes + 1, due_at = coalesce(e.due_at, excluded.due_at)
-"""
 
 
 def links(model_ids: Sequence[int]) -> BatchModel:
@@ -69,7 +61,7 @@ def links(model_ids: Sequence[int]) -> BatchModel:
         if not changed:
             return ()
         touched = sorted({customer_id for pair in changed for customer_id in pair})
-        return _write(changed), Statement(MARK_BOTH, (list(model_ids), touched))
+        return _write(changed), owe_standings(model_ids, touched)
 
     return BatchModel(
         name="links", version=1, types=(PersonLinked.type, PersonUnlinked.type), fold=fold

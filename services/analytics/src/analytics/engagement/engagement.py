@@ -61,6 +61,17 @@ on conflict (model_id, customer_id) do update set
     due_at = case when excluded.due_at is null then e.due_at else coalesce(
         e.due_at, greatest(now(), e.moved_at + interval '{MOVED_EVERY_SECONDS} s')) end
 """  # noqa: S608  # constants only
+# Rows that stand differently though their sums did not change; one may be new here.
+OWE_STANDINGS: Final = f"""
+insert into engagement as e (model_id, customer_id, due_at)
+select m.model_id, u.customer_id, now()
+from unnest($1::bigint[]) as m(model_id) cross join unnest($2::uuid[]) as u(customer_id)
+order by m.model_id, u.customer_id
+on conflict (model_id, customer_id) do update set
+    changes = e.changes + 1,
+    due_at = coalesce(
+        e.due_at, greatest(now(), e.moved_at + interval '{MOVED_EVERY_SECONDS} s'))
+"""  # noqa: S608  # constants only
 WRITE_DAYS: Final = """
 insert into engagement_day (model_id, customer_id, kind, day, entries)
 select $1::bigint, u.* from unnest($2::uuid[], $3::text[], $4::date[], $5::bytea[])
@@ -86,6 +97,11 @@ def engagement(model: ScoringModel) -> BatchModel:
         return statements
 
     return BatchModel(name=model.projection, version=model.version, types=model.types, fold=fold)
+
+
+def owe_standings(model_ids: Sequence[int], customer_ids: Sequence[UUID]) -> Statement:
+    """Says that the groups of these customers stand differently under these models."""
+    return Statement(OWE_STANDINGS, (list(model_ids), list(customer_ids)))
 
 
 async def read_sums(

@@ -1,0 +1,193 @@
+"""The only place where analytics is put together: settings in, running loops out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from crm_chassis.apikeys import ApiKeys
+from crm_chassis.cli import prepare_database
+from crm_chassis.clock import utc_now
+from crm_chassis.database import close_pool, open_pool
+from crm_chassis.http.app import build_app
+from crm_chassis.http.health import Health
+from crm_chassis.http.reads import Checkpoints
+from crm_chassis.http.serving import http_loop
+from crm_chassis.ids import new_id
+from crm_chassis.inbox.loop import Inbox
+from crm_chassis.keyring import Keyring
+from crm_chassis.lease import Lease
+from crm_chassis.lifecycle import Supervisor
+from crm_chassis.log.append import Log
+from crm_chassis.log.wakeups import Wakeups
+from crm_chassis.projection.projector import Projector
+from crm_chassis.relay.relay import Relay
+from crm_chassis.watchdog import run_watchdog
+from crm_events.topics import ACTIVITY, CONTRACT, PEOPLE, PURCHASES
+
+from analytics.buying.api import buying_router
+from analytics.buying.buying import buying
+from analytics.customers.links import links
+from analytics.engagement.api import scores_router
+from analytics.engagement.engagement import engagement
+from analytics.engagement.moved import Moved
+from analytics.engagement.registered import register_models
+from analytics.freshness import freshness_router
+from analytics.leaders.api import leaders_router, page_router
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    import asyncpg
+    from crm_chassis.cli import Role
+    from crm_chassis.clock import Clock
+    from crm_chassis.lifecycle import Prepare
+    from crm_chassis.projection.model import BatchModel, ReadModel
+    from fastapi import FastAPI
+
+    from analytics.engagement.model import ScoringModel
+    from analytics.settings import AnalyticsSettings
+
+SERVICE: Final = "analytics"
+MIGRATIONS: Final = "analytics:migrations"
+HEARS: Final = (PEOPLE.name, ACTIVITY.name, PURCHASES.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What API and worker share."""
+
+    pool: asyncpg.Pool
+    clock: Clock
+    wakeups: Wakeups
+    keyring: Keyring
+    log: Log
+    models: tuple[ScoringModel, ...]
+    links: BatchModel
+    scores: tuple[BatchModel, ...]
+
+    @classmethod
+    def of(cls, settings: AnalyticsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:
+        wakeups = Wakeups(pool)
+        keyring = Keyring(pool, settings.keks)
+        models = settings.models
+        return cls(
+            pool=pool,
+            clock=clock,
+            wakeups=wakeups,
+            keyring=keyring,
+            log=Log(pool=pool, contract=CONTRACT, keyring=keyring, clock=clock, wakeups=wakeups),
+            models=models,
+            links=links([model.model_id for model in models]),
+            scores=tuple(engagement(model) for model in models),
+        )
+
+    @property
+    def read_models(self) -> tuple[ReadModel, ...]:
+        return (self.links, *self.scores, buying)
+
+
+def application(
+    settings: AnalyticsSettings, core: Core, *, stalled: Callable[[], tuple[str, ...]]
+) -> FastAPI:
+    """The HTTP application, on a pool that may not be connected yet."""
+    models = {model.name: model for model in core.models}
+    checkpoints = Checkpoints(core.pool, core.clock)
+    scored = (core.links, *core.scores)
+    return build_app(
+        title="Kith analytics",
+        version="1",
+        routers=(
+            scores_router(pool=core.pool, models=models, read_models=scored, clock=core.clock),
+            leaders_router(pool=core.pool, models=models, read_models=scored, clock=core.clock),
+            page_router(customer_file_url=settings.customer_file_url),
+            buying_router(pool=core.pool, read_models=(core.links, buying), clock=core.clock),
+            freshness_router(checkpoints=checkpoints, clock=core.clock),
+        ),
+        api_keys=ApiKeys(core.pool),
+        checkpoints=checkpoints,
+        health=Health(core.pool, stalled),
+    )
+
+
+async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> bool:
+    """Run in this role until `stop`; did all end well?"""
+    pool = await open_pool(
+        settings.database_url.get_secret_value(),
+        application_name=f"{SERVICE} {role}",
+        max_size=settings.database_connections,
+    )
+    core = Core.of(settings, pool)
+    supervisor = Supervisor(
+        prepare=_prepare(settings, core, role),
+        stall_seconds=settings.stall_seconds,
+        shutdown_seconds=settings.shutdown_seconds,
+    )
+    if role.answers:
+        app = application(settings, core, stalled=supervisor.stalled)
+        listening = http_loop(app, host=settings.http_host, port=settings.http_port)
+        supervisor.add("http", listening, at_once=True)
+    supervisor.add("wakeups", core.wakeups.run)
+    if role.works:
+        _add_work(supervisor, settings, core)
+    try:
+        return await supervisor.run(stop)
+    finally:
+        await close_pool(pool)
+
+
+def _prepare(settings: AnalyticsSettings, core: Core, role: Role) -> Prepare:
+    """Before all loops: the tables, and that each model is the one it was."""
+    database = prepare_database(settings, core.pool, role=role, migrations=MIGRATIONS)
+
+    async def prepare(stop: asyncio.Event, *, beat: Callable[[], None]) -> bool:
+        if not await database(stop, beat=beat):
+            return False
+        await register_models(core.pool, core.models)
+        return True
+
+    return prepare
+
+
+def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -> None:
+    pool, clock = core.pool, core.clock
+    lease = Lease(pool, name="worker", owner=f"{settings.instance} {new_id()}")
+    relay = Relay(
+        pool=pool,
+        contract=CONTRACT,
+        service=SERVICE,
+        bootstrap=settings.kafka_bootstrap,
+        replication_factor=settings.kafka_replication_factor,
+        min_insync=settings.kafka_min_insync,
+        lease=lease,
+        wake=core.wakeups.subscribe(),
+        clock=clock,
+    )
+    projector = Projector(
+        pool=pool,
+        log=core.log,
+        models=core.read_models,
+        lease=lease,
+        wake=core.wakeups.subscribe(),
+        clock=clock,
+    )
+    inbox = Inbox(
+        pool=pool,
+        bootstrap=settings.kafka_bootstrap,
+        service=SERVICE,
+        topics=list(HEARS),
+        instance=settings.instance,
+        wake=core.wakeups.signal,
+    )
+    moved = Moved(pool=pool, log=core.log, models=core.models, lease=lease, clock=clock)
+
+    async def watch(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        await run_watchdog(pool, stop, beat=beat)
+
+    supervisor.add("lease", lease.run)
+    supervisor.add("projector", projector.run)
+    supervisor.add("moved", moved.run)
+    supervisor.add("relay", relay.run)
+    supervisor.add("inbox", inbox.run)
+    supervisor.add("watchdog", watch)
