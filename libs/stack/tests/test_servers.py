@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 
 import asyncpg
@@ -127,9 +128,9 @@ async def test_a_dropped_database_is_gone_even_while_somebody_is_connected(stack
     connection.terminate()
 
 
-async def test_given_addresses_are_used_and_never_hurt(stack, tmp_path):
+async def test_given_addresses_are_used_and_never_hurt(stack, data):
     given = Stack(
-        tmp_path,
+        data,
         environment={
             "KITH_POSTGRES_URL": stack.postgres.admin_url,
             "KITH_KAFKA_BOOTSTRAP": stack.kafka.bootstrap,
@@ -177,3 +178,17 @@ def test_postgres_never_runs_as_root(stack):
     owners = {member.uids().effective for member in stack.postgres.process.family()}
 
     assert 0 not in owners
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down")
+def test_where_postgres_may_not_enter_its_files_lie_elsewhere(stack, tmp_path):
+    """pytest's folders are closed to everybody else, as /root is."""
+    kafka_only = {"KITH_KAFKA_BOOTSTRAP": stack.kafka.bootstrap}
+
+    with Stack(tmp_path, services=(), environment=kafka_only) as closed:
+        files = closed.postgres.folder
+        answered = closed.postgres.running
+    shutil.rmtree(files)
+
+    assert answered
+    assert files.is_relative_to("/var/lib/kith")
