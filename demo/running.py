@@ -145,6 +145,8 @@ class Services:
             settings = {
                 "DATABASE_URL": stack.service_database(name),
                 "KAFKA_BOOTSTRAP": stack.kafka.bootstrap,
+                "KAFKA_REPLICATION_FACTOR": "1",  # the stack has one broker
+                "KAFKA_MIN_INSYNC": "1",
                 "HTTP_PORT": str(port),
                 "KEKS": keks,
                 "INSTANCE": "1",

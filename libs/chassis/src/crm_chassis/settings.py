@@ -98,6 +98,10 @@ class ServiceSettings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_database_url)]
     database_connections: int = Field(default=10, ge=2, le=100)
     kafka_bootstrap: str = Field(min_length=1, pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")
+    kafka_replication_factor: int = Field(default=3, ge=1, le=32)
+    """Of topics this service creates; 1 where there is one broker."""
+    kafka_min_insync: int = Field(default=2, ge=1, le=32)
+    """Replicas that must have a record before it counts as sent; 1 where there is one broker."""
     http_host: str = Field(default="127.0.0.1", min_length=1)
     http_port: int = Field(ge=1, le=65535)
     keks: Keks
