@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 import asyncpg
 import pytest
+import structlog
 from crm_chassis import migrations
 from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.keyring import Keyring
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
+from crm_chassis.logs import show_error
 from crm_events.keys import Kek, new_key, wrap
 from crm_events.topics import Contract
 from probe import THINGS, Noted, Probe
+
+
+@pytest.fixture(autouse=True)
+def plain_logs() -> Iterator[None]:
+    """structlog's own default draws every stack with all its variables, for seconds each."""
+    structlog.configure(processors=[show_error, structlog.processors.LogfmtRenderer()])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

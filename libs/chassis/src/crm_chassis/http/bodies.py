@@ -1,15 +1,14 @@
 """Bodies of commands: read through the gate for bad input, and refused with unknown fields."""
 
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from crm_events.errors import BadInputError
 from crm_events.gate import parse_json
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
-from starlette.exceptions import HTTPException
 
-from crm_chassis.http.problems import Problem, invalid_input, problem_of
+from crm_chassis.http.problems import bad_input, invalid_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,20 +22,12 @@ class CommandBody(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class _RefusedBodyError(HTTPException):
-    """Carries a problem through FastAPI, which lets nothing else pass while it reads a body."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.status)
-        self.problem = problem
-
-
 class _GatedRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401  # where JSON enters
         try:
             return parse_json(await self.body())
         except BadInputError as bad:
-            raise _RefusedBodyError(cast("Problem", problem_of(bad))) from bad
+            raise bad_input(bad) from None
 
 
 class GatedRoute(APIRoute):
@@ -46,10 +37,7 @@ class GatedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def gated(request: Request) -> Response:
-            try:
-                return await handle(_GatedRequest(request.scope, request.receive))
-            except _RefusedBodyError as refused:
-                raise refused.problem from None
+            return await handle(_GatedRequest(request.scope, request.receive))
 
         return gated
 

@@ -109,7 +109,7 @@ class _Request:
     async def fail(self, error: Exception) -> None:
         """Answer an error that no route answered."""
         problem = problem_of(error)
-        if problem is None or problem.status >= 500:  # noqa: PLR2004  # HTTP's own number
+        if problem is None or problem.status_code >= 500:  # noqa: PLR2004  # HTTP's own number
             _logger.error("http.failed", request=self._state["request_id"], exc_info=error)
         if self._status is not None:
             raise error  # half an answer is out: only breaking off says that it is no answer

@@ -59,8 +59,11 @@ SCHEMA: Final[dict[str, Any]] = {
 }
 
 
-class Problem(Exception):  # noqa: N818  # RFC 9457's own word
-    """An answer that is not the one hoped for. Raised anywhere under a route."""
+class Problem(HTTPException):  # RFC 9457's own word
+    """An answer that is not the one hoped for. Raised anywhere under a route.
+
+    It is Starlette's exception too, for FastAPI lets nothing else pass while it reads a body.
+    """
 
     def __init__(
         self,
@@ -71,18 +74,29 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's own word
         errors: Sequence[Where] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(f"{status} {name}")
-        self.status = status
+        super().__init__(status, detail, headers)
         self.name = name  # kebab-case; stable, for clients tell problems apart by it
-        self.detail = detail
         self.errors = tuple(errors)
-        self.headers = dict(headers or {})
 
 
 def invalid_input(place: str, pointer: str, detail: str) -> Problem:
     """422 for one thing wrong; `place` is body, query, path or header."""
     where = {"in": place, "pointer": pointer[:LONGEST_NAME], "detail": detail}
     return Problem(422, "invalid-input", "The input is refused.", errors=(where,))
+
+
+def bad_input(error: BadInputError) -> Problem:
+    """The problem for what the gate refuses."""
+    where = {
+        "in": "body", "pointer": error.pointer, "detail": error.reason, "code": error.code
+    }  # fmt: skip
+    match error.code:
+        case "invalid-json" | "invalid-utf8":
+            return Problem(400, "malformed-json", "The body is no JSON.", errors=(where,))
+        case "too-large":
+            return Problem(413, "too-large", f"The body {error.reason}.")
+        case _:
+            return Problem(422, "invalid-input", "The input is refused.", errors=(where,))
 
 
 def problem_of(  # noqa: C901, PLR0911  # a table: one line per kind of error
@@ -98,7 +112,7 @@ def problem_of(  # noqa: C901, PLR0911  # a table: one line per kind of error
         case Refusal():
             return Problem(409, error.name, error.detail)
         case BadInputError():
-            return _bad_input(error)
+            return bad_input(error)
         case RequestValidationError():
             return _invalid(error)
         case VersionConflictError() if if_match:
@@ -124,8 +138,8 @@ def problem_of(  # noqa: C901, PLR0911  # a table: one line per kind of error
 def problem_response(problem: Problem, *, instance: str) -> Response:
     document: dict[str, Any] = {
         "type": TYPE_PREFIX + problem.name,
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
+        "title": HTTPStatus(problem.status_code).phrase,
+        "status": problem.status_code,
         "instance": instance,
     }
     if problem.detail:
@@ -133,7 +147,7 @@ def problem_response(problem: Problem, *, instance: str) -> Response:
     if problem.errors:
         document["errors"] = problem.errors
     return Response(
-        orjson.dumps(document), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+        orjson.dumps(document), problem.status_code, headers=problem.headers, media_type=MEDIA_TYPE
     )
 
 
@@ -144,7 +158,6 @@ def request_urn(request_id: str) -> str:
 def add_problem_handlers(app: FastAPI) -> None:
     """Have every foreseen error under a route answered; the others are left to the edge."""
     for kind in (
-        Problem,
         Refusal,
         BadInputError,
         RequestValidationError,
@@ -162,19 +175,6 @@ async def _answer(request: Request, error: Exception) -> Response:
     if problem is None:
         raise error
     return problem_response(problem, instance=request_urn(request.scope["state"]["request_id"]))
-
-
-def _bad_input(error: BadInputError) -> Problem:
-    where = {
-        "in": "body", "pointer": error.pointer, "detail": error.reason, "code": error.code
-    }  # fmt: skip
-    match error.code:
-        case "invalid-json" | "invalid-utf8":
-            return Problem(400, "malformed-json", "The body is no JSON.", errors=(where,))
-        case "too-large":
-            return Problem(413, "too-large", f"The body {error.reason}.")
-        case _:
-            return Problem(422, "invalid-input", "The input is refused.", errors=(where,))
 
 
 def _invalid(error: RequestValidationError) -> Problem:

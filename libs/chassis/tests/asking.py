@@ -1,0 +1,30 @@
+"""An application of a few routes, asked through ASGI as a client would."""
+
+from __future__ import annotations
+
+import asyncpg
+import httpx
+from crm_chassis.apikeys import ApiKeys
+from crm_chassis.clock import utc_now
+from crm_chassis.http.app import build_app
+from crm_chassis.http.health import Health
+from crm_chassis.http.reads import Checkpoints
+from fastapi import APIRouter, FastAPI
+
+
+def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = ()) -> FastAPI:
+    return build_app(
+        title="probe",
+        version="1",
+        routers=routers,
+        api_keys=ApiKeys(pool),
+        checkpoints=Checkpoints(pool, utc_now),
+        health=Health(pool, lambda: stalled, {"kafka": lambda: "away"}),
+        max_body_bytes=10_000,
+    )
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://probe"
+    )

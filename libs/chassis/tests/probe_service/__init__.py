@@ -1,0 +1,1 @@
+"""The smallest service: the chassis, one route, one loop."""

@@ -1,0 +1,11 @@
+"""The chassis' tables."""
+
+from alembic import op
+from crm_chassis.migrations import apply_chassis
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    apply_chassis(op, "v1")
