@@ -75,7 +75,7 @@ def test_a_record_is_a_cloudevent_in_binary_mode():
     version=st.integers(1, 2**31 - 1),
     schema_version=st.integers(1, 2**31 - 1),
     event_type=st.from_regex(r"[a-z.-]{1,60}", fullmatch=True),
-    trace=st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
+    trace=st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0")),
 )
 def test_an_envelope_reads_back_as_it_was(
     *, ids, occurred_at, sequence, version, schema_version, event_type, trace
@@ -169,7 +169,7 @@ BAD = [
                           b"https://kith.invalid/schemas/sales.deal.won/v99999999999",
                           b"https://other.invalid/schemas/sales.deal.won/v2", b"/v2"],
         "ce_streamversion": [None, b"0", b"x", b"2147483648"],
-        "ce_correlationid": [None, b"", b"\xff", b"a\0b", b"x" * 1025],
+        "ce_correlationid": [None, b"\xff", b"a\0b"],
         "traceparent": [None, b"\xff"],
         "content-type": [None, b"application/avro"],
     }.items()

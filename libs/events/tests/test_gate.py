@@ -271,7 +271,7 @@ def test_postgresql_takes_all_that_the_gate_lets_through(ask):
     taken = 0
 
     @given(odd_json())
-    @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
     def keeps(raw: str) -> None:
         nonlocal taken
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from uuid import UUID
+
+from pydantic import AwareDatetime
 
 from crm_events.base import Event
 
@@ -21,7 +22,7 @@ class ScoreMoved(Event, type="analytics.score.moved", version=1):
     model_version: int
     s: float | None
     s_negative: float | None
-    landmark: datetime
+    landmark: AwareDatetime
     half_life_seconds: float
     counted: int  # facts that count, after caps
-    last_fact_at: datetime
+    last_fact_at: AwareDatetime

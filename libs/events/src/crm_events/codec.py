@@ -27,7 +27,7 @@ MAX_RECORD_BYTES: Final = 384 * 1024
 _SEQUENCE_MAX: Final = 2**63 - 1
 _VERSION_MAX: Final = 2**31 - 1  # as the log stores it
 _TYPE_BYTES: Final = 255
-_TEXT_BYTES: Final = 1024  # of any other text in a header
+_TEXT_BYTES: Final = 1024  # of a source or a schema
 _BATCH_OVERHEAD: Final = 61  # of a record batch, magic 2
 _RECORD_OVERHEAD: Final = 36  # length, attributes, deltas, lengths of key, value, headers
 _HEADER_OVERHEAD: Final = 7  # lengths of name and value, each a varint
@@ -183,7 +183,7 @@ def _envelope(
     meta: dict[str, str] = {}
     for name, header in _META.items():
         if header in found:
-            meta[name] = _text(header, found[header])
+            meta[name] = _text(header, found[header], least=0, most=MAX_RECORD_BYTES)
     return Headers(
         event_id,
         event_type,
@@ -267,18 +267,18 @@ def _at(name: str, raw: bytes | None) -> datetime:
     raise _FlawError(f"{name} is no RFC 3339 instant")
 
 
-def _text(name: str, raw: bytes | None, most: int = _TEXT_BYTES) -> str:
-    if raw and len(raw) <= most and b"\0" not in raw:
+def _text(name: str, raw: bytes | None, *, least: int = 1, most: int = _TEXT_BYTES) -> str:
+    if raw is not None and least <= len(raw) <= most and b"\0" not in raw:
         try:
             return raw.decode()
         except UnicodeDecodeError:
             pass
-    raise _FlawError(f"{name} is no text of 1 to {most} bytes")
+    raise _FlawError(f"{name} is no text of {least} to {most} bytes")
 
 
 @lru_cache(_SCHEMAS)
 def _type(raw: bytes | None) -> str:
-    return _text("ce_type", raw, _TYPE_BYTES)
+    return _text("ce_type", raw, most=_TYPE_BYTES)
 
 
 @lru_cache(_SOURCES)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from crm_events.base import Event, Value
 from crm_events.money import Amount, Money
@@ -183,7 +182,7 @@ class SubjectKeyRecord(Value):
     key_id: str
     kek_id: str | None = None  # under which key-encryption key it is wrapped
     wrapped: str | None = None  # "<nonce>.<ciphertext>", base64url without padding
-    destroyed: datetime | None = None
+    destroyed: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def is_one_of_both(self) -> Self:
