@@ -4,6 +4,8 @@ from asyncio import Future, Task
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 
+from aiokafka.abc import ConsumerRebalanceListener as ConsumerRebalanceListener
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -36,10 +38,6 @@ class ConsumerRecord(Generic[K, V]):
     serialized_key_size: int
     serialized_value_size: int
     headers: Sequence[tuple[str, bytes | None]]
-
-class ConsumerRebalanceListener:
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> Any: ...
-    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> Any: ...
 
 class BatchBuilder:
     def append(

@@ -1,0 +1,98 @@
+"""Which records of one topic partition are taken, decided by their numbers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last record taken from a partition; number 0 at offset -1 where none was."""
+
+    sequence: int
+    event_id: str | None
+    offset: int
+
+
+NOTHING_TAKEN = Mark(sequence=0, event_id=None, offset=-1)
+
+
+class Numbered(NamedTuple):
+    """What admission needs to know of a record. `sequence` is None where it cannot be read."""
+
+    offset: int
+    sequence: int | None
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What becomes of some consecutive records of a partition.
+
+    `taken` are their indexes, in order. `waits` is whether the last that is not a duplicate waits
+    for a number that did not come; that number is `mark.sequence + 1`. `held_from` is the offset
+    of the first record seen that is above the mark, `held_to` the highest such number (0: none).
+    `passed` is whether one was taken that lay behind a record above it.
+    """
+
+    mark: Mark
+    taken: list[int]
+    duplicates: int
+    held: int
+    unreadable: int
+    waits: bool
+    held_from: int | None
+    held_to: int
+    passed: bool
+    diverged: bool
+
+
+def admit(mark: Mark, records: Iterable[Numbered]) -> Admission:
+    """Take exactly mark + 1, and so on; drop what is at or below it; hold what is above.
+
+    An unreadable record may be the one that is missing: it waits until that number came. A record
+    with the mark's number and another event id is of a publisher that went another way: nothing
+    behind it is looked at.
+    """
+    sequence, event_id, offset = mark.sequence, mark.event_id, mark.offset
+    taken: list[int] = []
+    duplicates = held = unreadable = held_to = 0
+    held_from: int | None = None
+    waits = passed = diverged = False
+    for index, record in enumerate(records):
+        number = record.sequence
+        if number is None:
+            unreadable += 1
+            waits = True
+        elif number == sequence + 1:
+            sequence, event_id, offset = number, record.event_id, record.offset
+            taken.append(index)
+            waits, passed = False, passed or held_from is not None
+        elif number > sequence:
+            held += 1
+            waits = True
+            held_from = record.offset if held_from is None else held_from
+            held_to = max(held_to, number)
+        elif number == sequence and record.event_id != event_id:
+            diverged = True
+            break
+        else:
+            duplicates += 1
+    if held_to <= sequence:
+        held_from, held_to = None, 0
+    return Admission(
+        mark=Mark(sequence, event_id, offset),
+        taken=taken,
+        duplicates=duplicates,
+        held=held,
+        unreadable=unreadable,
+        waits=waits,
+        held_from=held_from,
+        held_to=held_to,
+        passed=passed,
+        diverged=diverged,
+    )

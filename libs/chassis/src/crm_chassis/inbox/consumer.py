@@ -1,0 +1,150 @@
+"""Opening the consumer: a handler-less FastStream subscriber, read by a loop of our own.
+
+FastStream's own loop acknowledges before it handles, swallows what a handler raises and skips
+records of other partitions when one batch is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+
+from crm_chassis.inbox.waiting import beating
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+
+    from faststream.security import BaseSecurity
+
+DRAIN_S: Final = 3.0
+"""How long a rebalance waits for the statement that is under way."""
+
+SESSION_TIMEOUT_MS: Final = 6_000
+HEARTBEAT_INTERVAL_MS: Final = 1_000
+REBALANCE_TIMEOUT_MS: Final = 10_000  # above the drain
+MAX_POLL_INTERVAL_MS: Final = 86_400_000  # an outage of PostgreSQL is no reason to leave the group
+METADATA_MAX_AGE_MS: Final = 5_000  # a topic that comes back is found within
+REQUEST_TIMEOUT_MS: Final = 10_000
+FETCH_MAX_WAIT_MS: Final = 100  # also how long a partition just sought may wait for a fetch
+FETCH_MAX_BYTES: Final = 8 * 1024 * 1024
+PARTITION_FETCH_BYTES: Final = 1024 * 1024
+
+
+class Assignment(ConsumerRebalanceListener):
+    """What the group gave this member; `turn` counts the changes.
+
+    Heartbeats stop while a listener runs and what it raises is swallowed, so it only notes.
+    """
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.partitions: frozenset[TopicPartition] = frozenset()
+        self.changed = asyncio.Event()
+        self.idle = asyncio.Event()  # no statement is under way
+        self.idle.set()
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        del revoked  # assignors are eager: all of them
+        self.turn += 1
+        self.partitions = frozenset()
+        # Whoever takes over reads marks that are settled. Heartbeats go on meanwhile.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.idle.wait(), DRAIN_S)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self.turn += 1
+        self.partitions = frozenset(assigned)
+        self.changed.set()
+
+
+@asynccontextmanager
+async def broker_of(
+    bootstrap: str, *, security: BaseSecurity | None = None
+) -> AsyncGenerator[KafkaBroker]:
+    """A broker that only consumes: it opens no producer and no admin client."""
+    broker = KafkaBroker(
+        bootstrap,
+        consumer_only=True,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        security=security,
+        logger=None,
+    )
+    try:
+        yield broker
+    finally:
+        await broker.stop()
+
+
+async def existing(broker: KafkaBroker, topics: Sequence[str]) -> tuple[str, ...]:
+    """Those of the topics that are there. Raises KafkaConnectionError when no broker answers."""
+    build = await broker.connect()
+    client = build(group_id=None)
+    try:
+        await client.start()
+        there = await client.topics()
+    finally:
+        await client.stop()
+    return tuple(topic for topic in topics if topic in there)
+
+
+@asynccontextmanager
+async def open_consumer(  # noqa: PLR0913  # each named at the call
+    broker: KafkaBroker,
+    topics: Sequence[str],
+    *,
+    group: str,
+    instance: str,
+    assignment: Assignment,
+    beat: Callable[[], None],
+    stop: asyncio.Event,
+) -> AsyncGenerator[AIOKafkaConsumer]:
+    """A member of the group, entered when it has its first assignment.
+
+    Raises StoppedError, and what aiokafka raises when the brokers are away.
+    """
+    subscriber = broker.subscriber(
+        *topics,
+        batch=True,
+        ack_policy=AckPolicy.MANUAL,
+        group_id=group,
+        group_instance_id=instance,
+        auto_offset_reset="none",
+        listener=assignment,
+        isolation_level="read_uncommitted",  # nobody uses Kafka transactions
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+        rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+        max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+        fetch_max_bytes=FETCH_MAX_BYTES,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+    )
+    try:
+        await beating(broker.start(), beat=beat, stop=stop)
+        consumer = subscriber.consumer
+        if type(consumer) is not AIOKafkaConsumer:
+            raise TypeError(f"FastStream's consumer is a {type(consumer).__name__}")
+        yield consumer
+    finally:
+        await subscriber.stop()
+
+
+def member_id(consumer: AIOKafkaConsumer) -> str:
+    """The id under which the group knows this member; empty outside of one."""
+    # aiokafka has no public name for it; a test holds this to the installed version.
+    coordinator: Any = getattr(consumer, "_coordinator")  # noqa: B009
+    return str(coordinator.member_id)
+
+
+async def first_offsets(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """The offset of the first record of each, or where it would be."""
+    return await consumer.beginning_offsets(list(partitions)) if partitions else {}

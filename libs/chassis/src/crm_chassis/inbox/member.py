@@ -1,0 +1,290 @@
+"""One member of the group, from its first assignment until it leaves: claim, poll, decide, take.
+
+Two statements are never under way at once, but the next records are polled and decided while one
+is: their marks are in memory only, and forgotten with everything else when it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+
+from crm_chassis import metrics
+from crm_chassis.database import pause
+from crm_chassis.errors import backoff, is_dependency_error
+from crm_chassis.inbox.consumer import first_offsets, member_id
+from crm_chassis.inbox.marks import read_marks, take_up
+from crm_chassis.inbox.reading import BEGINNING, Phase, Reading
+from crm_chassis.inbox.reporting import report, silence
+from crm_chassis.inbox.rows import Aside, Heard, Row, hear, row_of
+from crm_chassis.inbox.taking import Batch, Taken, is_lost, take
+from crm_chassis.inbox.waiting import beating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    import asyncpg
+    from aiokafka import AIOKafkaConsumer
+
+    from crm_chassis.inbox.admission import Mark
+    from crm_chassis.inbox.consumer import Assignment
+    from crm_chassis.inbox.pace import Pace
+    from crm_chassis.inbox.reclaims import Reclaims
+
+T = TypeVar("T")
+Polled = dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
+
+POLL_MS: Final = 200
+POLL_LIMIT_S: Final = 1.0  # a poll waits for a rebalance to end, however long
+WAIT_S: Final = 0.5
+CHUNK: Final = 250  # records decided in one go: what else runs in this process waits so long
+LEAVE_ALONE_S: Final = 60.0  # a partition whose records the client cannot unpack
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+class Member:
+    """Reads the partitions that the group gave to this process."""
+
+    def __init__(  # noqa: PLR0913  # collaborators, each named at the call
+        self,
+        *,
+        pool: asyncpg.Pool,
+        consumer: AIOKafkaConsumer,
+        assignment: Assignment,
+        pace: Pace,
+        reclaims: Reclaims,
+        wake: Callable[[], None],
+        beat: Callable[[], None],
+    ) -> None:
+        self.readings: dict[TopicPartition, Reading] = {}
+        self.written: dict[TopicPartition, Mark] = {}
+        self.claims = 0
+        self._pool = pool
+        self._consumer = consumer
+        self._assignment = assignment
+        self._pace = pace
+        self._reclaims = reclaims
+        self._wake = wake
+        self._beat = beat
+        self._turn = -1  # of the assignment that was claimed
+        self._failures = 0
+        self._under_way: asyncio.Task[Taken] | None = None
+        self._left_alone: dict[TopicPartition, float] = {}
+
+    async def turn(self, stop: asyncio.Event) -> None:
+        """One round. Raises KafkaError when the consumer is to be opened anew."""
+        self._beat()
+        try:
+            if self._turn != self._assignment.turn:
+                await self._settle()
+                await self._claim(stop)
+                return
+            polled = await self._poll(stop)
+            batch = await self._decide(polled)
+            await self._settle()
+            if batch is not None and self._turn == self._assignment.turn:
+                self._begin(batch)
+        except OffsetOutOfRangeError as error:
+            await self._rewind(error)
+        except IllegalStateError:
+            if self._turn == self._assignment.turn:
+                raise
+        except KafkaError:
+            raise
+        except Exception as error:
+            if not is_lost(error) and not is_dependency_error(error):
+                raise
+            await self._forget(error, stop)
+
+    async def leave(self) -> None:
+        """Let the statement under way end; its outcome is in the marks."""
+        try:
+            await self._settle()
+        except Exception as error:
+            if not is_lost(error) and not is_dependency_error(error):
+                raise
+
+    async def look_again(self, *, now: float) -> None:
+        """See whether partitions that hold still are what they were."""
+        for tp, reading in self.readings.items():
+            if reading.is_due_to_look_again(now):
+                await self._seek(tp, reading.look_again(now=now))
+
+    # --- claiming -------------------------------------------------------------------------
+
+    async def _claim(self, stop: asyncio.Event) -> None:
+        """Read the marks of what was assigned, in a transaction of their own, and seek."""
+        turn, partitions = self._assignment.turn, self._assignment.partitions
+        self._assignment.changed.clear()
+        self.written.clear()
+        if not partitions:
+            self._keep(frozenset())
+            await self._await_change()
+            return
+        self._reclaims.note(member_id(self._consumer), now=time.monotonic())
+        firsts = await self._beating(first_offsets(self._consumer, partitions), stop)
+        ends = await self._beating(self._consumer.end_offsets(list(partitions)), stop)
+        marks = await self._beating(read_marks(self._pool, partitions), stop)
+        if new := partitions - marks.keys():
+            await self._beating(take_up(self._pool, {tp: ends[tp] for tp in new}), stop)
+            marks = await self._beating(read_marks(self._pool, partitions), stop)
+        if turn != self._assignment.turn:
+            return
+        self._keep(partitions)
+        for tp in partitions:
+            reading, offset = Reading.begin(marks[tp], first=firsts[tp], end=ends[tp])
+            if (known := self.readings.get(tp)) is not None and known.mark == marks[tp]:
+                reading.holding = known.holding
+            self.readings[tp] = reading
+            self._consumer.seek(tp, firsts[tp] if offset == BEGINNING else offset)
+            if offset == BEGINNING and marks[tp].offset >= 0:
+                _logger.warning("inbox.mark_not_there", topic=tp.topic, partition=tp.partition)
+        self._turn = turn
+        self._failures = 0
+        self.claims += 1
+        _logger.info("inbox.claimed", partitions=len(partitions))
+
+    async def _await_change(self) -> None:
+        """More members than partitions, or a rebalance under way."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._assignment.changed.wait(), WAIT_S)
+
+    def _keep(self, partitions: frozenset[TopicPartition]) -> None:
+        for tp in self.readings.keys() - partitions:
+            del self.readings[tp]
+            silence(tp)
+
+    # --- polling --------------------------------------------------------------------------
+
+    async def _poll(self, stop: asyncio.Event) -> Polled:
+        ready = self._ready()
+        if not ready:
+            await pause(stop, WAIT_S)
+            return {}
+        try:
+            async with asyncio.timeout(POLL_LIMIT_S):
+                polled = await self._consumer.getmany(
+                    *ready, timeout_ms=POLL_MS, max_records=self._pace.records
+                )
+        except TimeoutError:
+            return {}  # a rebalance is under way
+        except (KafkaError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever unpacking a record may raise
+            await self._find_unpackable(ready, error)
+            return {}
+        # Between an assignment and its claim the client may read from anywhere.
+        return polled if self._turn == self._assignment.turn else {}
+
+    def _ready(self) -> list[TopicPartition]:
+        """The partitions that this loop has sought itself."""
+        now = time.monotonic()
+        return [
+            tp
+            for tp, reading in self.readings.items()
+            if reading.phase is not Phase.STOPPED and self._left_alone.get(tp, 0.0) <= now
+        ]
+
+    async def _find_unpackable(self, ready: Sequence[TopicPartition], error: Exception) -> None:
+        """The client cannot unpack a record, and does not say whose: try each partition alone."""
+        for tp in ready:
+            self._beat()
+            try:
+                await self._consumer.getmany(tp, timeout_ms=POLL_MS, max_records=1)
+            except KafkaError:
+                raise
+            except Exception:  # noqa: BLE001  # as above
+                self._left_alone[tp] = time.monotonic() + LEAVE_ALONE_S
+                _logger.error(  # noqa: TRY400  # the trace is all aiokafka's
+                    "inbox.unpackable", topic=tp.topic, partition=tp.partition,
+                    error=type(error).__name__,
+                )  # fmt: skip
+        self._turn = -1  # what was polled with it is lost to the client: read it again
+
+    async def _rewind(self, error: OffsetOutOfRangeError) -> None:
+        """The offset to read from is not there: read what is there from its beginning."""
+        gone: Mapping[TopicPartition, int] = error.args[0]
+        for tp in gone:
+            reading = self.readings.get(tp)
+            if reading is not None and reading.phase is not Phase.STOPPED:
+                _logger.warning("inbox.out_of_range", topic=tp.topic, partition=tp.partition)
+                await self._seek(tp, reading.from_beginning())
+        await asyncio.sleep(backoff(0))
+
+    async def _seek(self, tp: TopicPartition, offset: int | None) -> None:
+        if offset is None:
+            return
+        if offset == BEGINNING:
+            offset = (await self._beating(first_offsets(self._consumer, [tp]), None))[tp]
+            self.readings[tp].next_offset = offset
+        if self._turn == self._assignment.turn:
+            self._consumer.seek(tp, offset)
+
+    # --- deciding and taking --------------------------------------------------------------
+
+    async def _decide(self, polled: Polled) -> Batch | None:
+        """What of it is taken; moves the marks in memory."""
+        before: dict[TopicPartition, Mark] = {}
+        taken: list[ConsumerRecord[bytes, bytes]] = []
+        rows: list[Row | Aside] = []
+        for tp, records in polled.items():
+            heard: list[Heard] = []
+            for start in range(0, len(records), CHUNK):
+                heard += map(hear, records[start : start + CHUNK])
+                await asyncio.sleep(0)
+            reading = self.readings[tp]
+            mark = reading.mark
+            step = reading.advance([each.numbered for each in heard], now=time.monotonic())
+            if step.taken:
+                before[tp] = mark
+                chosen = [heard[index] for index in step.taken]
+                taken += [each.record for each in chosen]
+                rows += map(row_of, chosen)
+            report(tp, reading, step)
+            await self._seek(tp, step.seek)
+        return Batch(taken, rows, before) if rows else None
+
+    def _begin(self, batch: Batch) -> None:
+        self._assignment.idle.clear()
+        self._under_way = asyncio.create_task(self._take(batch))
+
+    async def _take(self, batch: Batch) -> Taken:
+        try:
+            taken = await take(self._pool, batch)
+        finally:
+            self._assignment.idle.set()
+        self._wake()
+        self.written.update(batch.after())
+        self._pace.note(taken.records, taken.longest_s)
+        return taken
+
+    async def _settle(self) -> None:
+        """Wait for the statement under way. Raises what it raised."""
+        if self._under_way is None:
+            return
+        task, self._under_way = self._under_way, None
+        while not task.done():
+            await asyncio.wait({task}, timeout=WAIT_S)
+            self._beat()
+        task.result()
+
+    async def _forget(self, error: Exception, stop: asyncio.Event) -> None:
+        """What was decided may not have been written: the marks alone know."""
+        self._turn = -1
+        if self._under_way is not None:
+            await self.leave()
+        if is_lost(error):
+            metrics.INBOX_LOST_MARKS.inc()
+        _logger.warning("inbox.interrupted", error=type(error).__name__, lost=is_lost(error))
+        await pause(stop, backoff(self._failures))
+        self._failures += 1
+
+    async def _beating(self, coroutine: Coroutine[Any, Any, T], stop: asyncio.Event | None) -> T:
+        return await beating(coroutine, beat=self._beat, stop=stop)

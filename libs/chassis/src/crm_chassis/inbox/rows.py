@@ -1,0 +1,145 @@
+"""A Kafka record as the row of the log that it becomes, or as what stands in its place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
+
+import orjson
+from crm_events.codec import read_headers
+from crm_events.errors import BadEnvelopeError, UnreadableRecordError
+
+from crm_chassis.inbox.admission import Numbered
+from crm_chassis.inbox.envelope import Envelope, as_text, envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka import ConsumerRecord
+
+QUARANTINED: Final = "crm.quarantined"
+"""The type of a row that stands for a record the log cannot hold as it is."""
+
+NOT_UUID_KEYS: Final = UUID("0f5c1f0e-6d0b-5c1a-9b63-5a0c1f7d2e48")
+"""Namespace of the partition keys derived from record keys that are no UUID."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST_MS: Final = 253_402_300_799_000  # the year 9999
+
+
+class Heard(NamedTuple):
+    """A polled record and its envelope, or what is wrong with that."""
+
+    record: ConsumerRecord[bytes, bytes]
+    envelope: Envelope | BadEnvelopeError | None  # None: it has no readable number
+
+    @property
+    def numbered(self) -> Numbered:
+        match self.envelope:
+            case None:
+                return Numbered(self.record.offset, None, None)
+            case BadEnvelopeError(sequence=sequence, event_id=event_id):
+                return Numbered(self.record.offset, sequence, str(event_id))
+            case Envelope(sequence=sequence, event_id=event_id):
+                return Numbered(self.record.offset, sequence, event_id)
+
+
+class Row(NamedTuple):
+    """What the log gets of a record, as text."""
+
+    topic: str
+    partition: int
+    offset: int
+    envelope: Envelope
+    data: str  # JSON, as written
+
+
+class Aside(NamedTuple):
+    """What is kept of a record that the log cannot hold, and the row in its place."""
+
+    row: Row
+    key: bytes | None
+    value: bytes | None
+    headers: str  # JSON
+    reason: str
+
+
+def hear(record: ConsumerRecord[bytes, bytes]) -> Heard:
+    """Read a record's envelope; never raises."""
+    try:
+        return Heard(record, envelope(record.key, record.headers))
+    except BadEnvelopeError as flaw:
+        return Heard(record, flaw)
+    except UnreadableRecordError:
+        return Heard(record, None)
+
+
+def row_of(heard: Heard) -> Row | Aside:
+    """The row of a record whose number is readable, or what is kept of it and why."""
+    record, read = heard
+    if not isinstance(read, Envelope):
+        return set_aside(record, str(read))
+    value = record.value
+    if value is None:
+        return set_aside(record, "there is no value")
+    if b"\0" in value:
+        return set_aside(record, "the value holds a NUL")
+    try:
+        return Row(record.topic, record.partition, record.offset, read, value.decode())
+    except UnicodeDecodeError:
+        return set_aside(record, "the value is not UTF-8")
+
+
+def set_aside(record: ConsumerRecord[bytes, bytes], reason: str) -> Aside:
+    """Keep a record's bytes, and let an empty row with its number, ids and key stand for it.
+
+    Raises UnreadableRecordError: it has no number.
+    """
+    try:
+        place = as_text(read_headers(record.key, record.headers))
+    except BadEnvelopeError as flaw:
+        # The stream and the times may be what cannot be read: the event is a stream of its own.
+        written_at = EPOCH + timedelta(milliseconds=min(max(record.timestamp, 0), LATEST_MS))
+        place = Envelope(
+            sequence=flaw.sequence,
+            event_id=str(flaw.event_id),
+            stream_id=str(flaw.event_id),
+            version="1",
+            type=QUARANTINED,
+            schema_version="1",
+            partition_key=str(flaw.partition_key or _derived_key(record.key)),
+            occurred_at=written_at.isoformat(),
+            recorded_at=written_at.isoformat(),
+            meta=None,
+        )
+    place = place._replace(type=QUARANTINED, schema_version="1", meta=None)
+    return Aside(
+        row=Row(record.topic, record.partition, record.offset, place, "{}"),
+        key=record.key,
+        value=record.value,
+        headers=orjson.dumps([_legible(*header) for header in record.headers]).decode(),
+        reason=reason,
+    )
+
+
+def _derived_key(key: bytes | None) -> UUID:
+    """UUIDv5 of the key's bytes: events of one unreadable key keep together."""
+    digest = hashlib.sha1(NOT_UUID_KEYS.bytes + (key or b""), usedforsecurity=False).digest()
+    return UUID(bytes=digest[:16], version=5)
+
+
+def _legible(name: str, content: bytes | None) -> Sequence[str | None]:
+    """Name and text of a header; what is no text for PostgreSQL as base64, third."""
+    name = name.encode(errors="replace").decode().replace("\0", "?")
+    if content is None:
+        return (name, None)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        return (name, None, base64.b64encode(content).decode())
+    return (name, text)

@@ -1,0 +1,208 @@
+"""Writing what was heard: one statement moves the marks and inserts the rows, or does nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka import TopicPartition
+from asyncpg import PostgresError
+
+from crm_chassis import metrics
+from crm_chassis.errors import sqlstate
+from crm_chassis.inbox.admission import Mark
+from crm_chassis.inbox.rows import Aside, Row, set_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import asyncpg
+    from aiokafka import ConsumerRecord
+
+LOST: Final = "KM001"
+REFUSED_CLASSES: Final = ("22", "54")
+"""SQLSTATE classes of a value that PostgreSQL does not take: data, and program limits."""
+
+# The marks move first: `guard` is read before the first row comes out. A mark that another member
+# moved, or that is about to be moved by another, fails the comparison and so the statement.
+TAKE: Final = """
+with moved as (
+    update inbox_mark m
+    set sequence = u.sequence, event_id = u.event_id, kafka_offset = u.kafka_offset
+    from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]::uuid[], $5::bigint[],
+                $6::text[]::uuid[], $7::bigint[])
+        as u(topic, partition, from_sequence, from_event_id, sequence, event_id, kafka_offset)
+    where m.topic = u.topic and m.partition = u.partition
+      and m.sequence = u.from_sequence and m.event_id is not distinct from u.from_event_id
+    returning 1
+),
+guard as materialized (
+    select (select max(epoch) from log_epoch) as epoch
+    where assert_moved((select count(*) from moved), cardinality($1))
+),
+kept as (
+    insert into quarantine (topic, partition, sequence, event_id, kafka_offset, key, value,
+                            headers, reason)
+    select unnest($8::text[]), unnest($9::int[]), unnest($10::bigint[]),
+           unnest($11::text[]::uuid[]), unnest($12::bigint[]), unnest($13::bytea[]),
+           unnest($14::bytea[]), unnest($15::text[])::jsonb, unnest($16::text[])
+    from guard
+)
+insert into log (heard_at, epoch, topic, type, partition, sequence, event_id, stream_id, version,
+                 schema_version, partition_key, occurred_at, recorded_at, data, meta)
+select now(), guard.epoch,
+       ($17::text[])[unnest($19::text::int[])], ($18::text[])[unnest($20::text::int[])],
+       unnest($21::text::int[]), unnest($22::text::bigint[]),
+       unnest(string_to_array($23, ','))::uuid, unnest(string_to_array($24, ','))::uuid,
+       unnest($25::text::int[]), unnest($26::text::int[]),
+       unnest(string_to_array($27, ','))::uuid, unnest($28::text::timestamptz[]),
+       unnest($29::text::timestamptz[]), unnest($30::text[])::json, unnest($31::text[])::json
+from guard
+"""
+
+ASIDE_COLUMNS: Final = 9
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records to take, in order, and the marks they were decided on, by partition."""
+
+    records: Sequence[ConsumerRecord[bytes, bytes]]
+    rows: Sequence[Row | Aside]
+    before: Mapping[TopicPartition, Mark]
+
+    def split(self) -> tuple[Batch, Batch]:
+        """Two halves, the second decided on the marks that the first leaves."""
+        middle = len(self.rows) // 2
+        first = Batch(self.records[:middle], self.rows[:middle], self.before)
+        between = {**self.before, **first.after()}
+        return first, Batch(self.records[middle:], self.rows[middle:], between)
+
+    def after(self) -> dict[TopicPartition, Mark]:
+        """The marks of this batch's partitions when it is written."""
+        last = {(row.topic, row.partition): row for row in map(_row, self.rows)}
+        return {
+            TopicPartition(*tp): Mark(row.envelope.sequence, row.envelope.event_id, row.offset)
+            for tp, row in last.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was written: how many records, and how long the longest statement took."""
+
+    records: int
+    longest_s: float
+
+
+def is_lost(error: BaseException) -> bool:
+    """Did a mark differ from the one in memory? Then nothing was written."""
+    return sqlstate(error) == LOST
+
+
+async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
+    """Write a batch, each record once; what PostgreSQL refuses goes aside with its bytes.
+
+    Raises what `is_lost` tells, and what the server raises. Halves of a refused batch that were
+    written before an error stay written: read the marks again after any error.
+    """
+    arguments = _arguments(batch)
+    began = time.perf_counter()
+    try:
+        await pool.execute(TAKE, *arguments)
+    except (PostgresError, ValueError) as error:
+        if not _is_refusal(error):
+            raise
+        return await _take_parts(pool, batch, error)
+    taken = Taken(len(batch.rows), time.perf_counter() - began)
+    metrics.INBOX_BATCH_RECORDS.observe(taken.records)
+    for aside in batch.rows:
+        if isinstance(aside, Aside):
+            row, reason = aside.row, aside.reason
+            metrics.INBOX_RECORDS.labels(topic=row.topic, outcome="quarantined").inc()
+            _logger.error(
+                "inbox.quarantined", topic=row.topic, partition=row.partition, offset=row.offset,
+                reason=reason,
+            )  # fmt: skip
+    return taken
+
+
+async def _take_parts(pool: asyncpg.Pool, batch: Batch, error: Exception) -> Taken:
+    if len(batch.rows) == 1:
+        if isinstance(batch.rows[0], Aside):
+            raise error
+        reason = f"PostgreSQL refuses it: {sqlstate(error) or type(error).__name__}"
+        aside = set_aside(batch.records[0], reason)
+        return await take(pool, replace(batch, rows=(aside,)))
+    parts = [await take(pool, half) for half in batch.split()]
+    return Taken(
+        sum(part.records for part in parts),
+        max(part.longest_s for part in parts),
+    )
+
+
+def _is_refusal(error: BaseException) -> bool:
+    state = sqlstate(error)
+    if state is None:
+        return isinstance(error, ValueError)  # the driver could not encode an argument
+    return state[:2] in REFUSED_CLASSES
+
+
+def _row(row: Row | Aside) -> Row:
+    return row.row if isinstance(row, Aside) else row
+
+
+def _arguments(batch: Batch) -> tuple[Any, ...]:
+    marks = [
+        (
+            tp.topic, tp.partition, before.sequence, before.event_id,
+            mark.sequence, mark.event_id, mark.offset,
+        )
+        for tp, mark in sorted(batch.after().items())
+        for before in (batch.before[tp],)
+    ]  # fmt: skip
+    kept = [
+        (
+            row.topic, row.partition, row.envelope.sequence, row.envelope.event_id, row.offset,
+            aside.key, aside.value, aside.headers, aside.reason,
+        )
+        for aside in batch.rows
+        if isinstance(aside, Aside)
+        for row in (aside.row,)
+    ]  # fmt: skip
+    return (*zip(*marks, strict=True), *_columns(kept, ASIDE_COLUMNS), *_log_columns(batch.rows))
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> tuple[Sequence[Any], ...]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * width
+
+
+def _log_columns(rows: Sequence[Row | Aside]) -> tuple[Any, ...]:
+    """The rows as one text per column: the driver takes longer for each element of an array."""
+    topics, partitions, _, envelopes, data = zip(*map(_row, rows), strict=True)
+    sequences, event_ids, streams, versions, types, schemas, keys, occurred, recorded, meta = zip(
+        *envelopes, strict=True
+    )
+    known_topics, topic_numbers = _numbered(topics)
+    known_types, type_numbers = _numbered(types)
+    return (
+        known_topics, known_types, _literal(topic_numbers), _literal(type_numbers),
+        _literal(map(str, partitions)), _literal(map(str, sequences)),
+        ",".join(event_ids), ",".join(streams), _literal(versions), _literal(schemas),
+        ",".join(keys), _literal(occurred), _literal(recorded), data, meta,
+    )  # fmt: skip
+
+
+def _numbered(names: Sequence[str]) -> tuple[list[str], Iterable[str]]:
+    """The distinct names, and for each name its place among them, from 1 on."""
+    places = {name: str(place) for place, name in enumerate(dict.fromkeys(names), start=1)}
+    return list(places), map(places.__getitem__, names)
+
+
+def _literal(elements: Iterable[str]) -> str:
+    """An array of numbers or instants as PostgreSQL reads it; none of them needs quotes."""
+    return "{" + ",".join(elements) + "}"
