@@ -35,7 +35,6 @@ TABLES = (
         detail      jsonb not null,
         primary key (customer_id, occurred_at, event_id)
     )""",
-    "alter table timeline_entry alter column detail set compression lz4",
     """
     create table score (
         customer_id       uuid not null,

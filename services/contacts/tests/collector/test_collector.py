@@ -1,0 +1,322 @@
+"""The collector on a real PostgreSQL: what is durable, and as what, when it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import zlib
+from base64 import b64encode
+from datetime import timedelta
+
+import httpx
+import pytest
+from contacts.bootstrap import Core, application
+from crm_chassis.database import open_pool
+
+TRACK = {
+    "type": "track",
+    "messageId": "node-next-1714824000000-x",
+    "userId": "u-1",
+    "event": "Signed Up",
+    "properties": {"plan": "pro", "seats": None},
+    "context": {"ip": "203.0.113.7"},
+    "timestamp": "2026-05-04T11:59:00.000Z",
+}
+BATCH = json.dumps({"batch": [TRACK]}).encode()
+
+
+def track(message_id, **more):
+    return {**TRACK, "messageId": message_id, **more}
+
+
+def identify(message_id, **more):
+    return {"type": "identify", "messageId": message_id, "userId": "u-1", **more}
+
+
+async def test_a_tracked_event_is_durable_when_the_collector_answers(contacts):
+    answer = await contacts.send(TRACK)
+
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    [tracked] = await contacts.events("contacts.activity.tracked")
+    assert tracked.name == "Signed Up"
+    assert tracked.properties == {"plan": "pro", "seats": None}
+    assert tracked.context == {"ip": "203.0.113.7"}
+    assert tracked.source == "shop"
+
+
+async def test_personal_values_lie_in_no_table_in_the_clear(contacts):
+    await contacts.send(TRACK, identify("2", traits={"email": "ann@x.test"}), {"bad": "ann@x.test"})
+
+    rows = []
+    for table in ("log", "stream", "reservation", "subject_key", "set_aside"):
+        rows += await contacts.pool.fetch(f"select t::text as row from {table} t")  # noqa: S608
+    assert len(rows) > 5
+    assert not [
+        row for row in rows if any(word in row["row"] for word in ("203.0.113", "u-1", "ann@"))
+    ]
+
+
+async def test_a_message_sent_again_is_dropped_for_ever(contacts):
+    await contacts.send(TRACK)
+    before = await contacts.counts()
+    contacts.now[0] += timedelta(days=400)
+
+    answer = await contacts.send(TRACK, TRACK)
+
+    assert answer.json() == {"success": True}
+    assert await contacts.counts() == before
+
+
+async def test_the_same_message_id_from_another_source_is_another_message(contacts, write_key):
+    await contacts.send(TRACK)
+
+    await contacts.http.post("/v1/batch", content=BATCH, auth=(await write_key("app"), ""))
+
+    assert len(await contacts.events("contacts.activity.tracked")) == 2
+
+
+async def test_an_old_identify_sent_again_changes_nothing(contacts):
+    old = identify("1", traits={"name": "Ann"})
+    await contacts.send(old)
+    await contacts.send(identify("2", traits={"name": "Anne"}))
+    before = await contacts.counts()
+
+    await contacts.send(old)
+
+    assert await contacts.counts() == before
+
+
+async def test_an_old_identify_that_races_with_itself_changes_nothing_twice(
+    contacts, other, monkeypatch
+):
+    old = identify("1", traits={"name": "Ann"})
+    await contacts.send(identify("0", traits={"name": "A"}))
+    load = contacts.core.log.logged
+    raced = []
+
+    async def race(rows, *, opens):
+        loaded = await load(rows, opens=opens)
+        if not raced:
+            raced.append(True)
+            # Between our loading and our append, another process takes it, and a newer one.
+            await other.send(old)
+            await other.send(identify("2", traits={"name": "B"}))
+        return loaded
+
+    monkeypatch.setattr(contacts.core.log, "logged", race)
+
+    answer = await contacts.send(old)
+
+    assert (answer.status_code, raced) == (200, [True])
+    monkeypatch.undo()
+    changed = await contacts.events("contacts.person.changed")
+    assert [one.profile["name"] for one in changed] == ["Ann", "B"]
+    assert len(await contacts.events("contacts.activity.identified")) == 3
+
+
+async def test_requests_that_register_the_same_people_register_them_once(contacts):
+    batches = [[track(f"{n}-{m}", userId=f"u{m}") for m in range(10)] for n in range(8)]
+
+    answers = await asyncio.gather(*(contacts.send(*batch) for batch in batches))
+
+    assert {one.status_code for one in answers} == {200}
+    assert len(await contacts.events("contacts.person.registered")) == 10
+    assert len(await contacts.events("contacts.activity.tracked")) == 80
+    assert (await contacts.counts())["subject_key"] == 10
+
+
+async def test_an_order_becomes_a_purchase(contacts):
+    order = {"order_id": "o-1", "total": "27.50", "currency": "eur", "coupon": "may"}
+
+    await contacts.send(track("1", event="Order Completed", properties=order))
+    await contacts.send(track("2", event="Order Refunded", properties=order))
+
+    purchases = await contacts.events("contacts.purchase.completed", "contacts.purchase.refunded")
+    assert [(one.type, str(one.total.amount), one.total.currency) for one in purchases] == [
+        ("contacts.purchase.completed", "27.5", "EUR"),
+        ("contacts.purchase.refunded", "27.5", "EUR"),
+    ]
+    assert purchases[0].properties == {"coupon": "may"}
+
+
+async def test_what_belongs_to_a_customer_lies_in_one_partition(contacts):
+    await contacts.send(track("1"), identify("2"), track("3", event="Order Completed",
+                        properties={"order_id": "o", "total": 1}))  # fmt: skip
+
+    rows = await contacts.pool.fetch("select distinct partition, partition_key from log")
+    assert len(rows) == 1
+
+
+async def test_a_new_customers_key_waits_to_be_sent(contacts):
+    await contacts.send(TRACK)
+
+    [row] = await contacts.pool.fetch("select * from subject_key")
+    [registered] = await contacts.events("contacts.person.registered")
+    assert row["key_id"] == str(registered.customer_id)
+    assert (row["unsent"], row["kek_id"], row["destroyed"]) == (True, "kek1", None)
+
+
+async def test_a_bad_message_is_set_aside_and_the_others_are_taken(contacts):
+    bad = {**TRACK, "messageId": "bad", "timestamp": "yesterday"}
+
+    answer = await contacts.send(track("1"), bad, track("2"))
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "success": True,
+        "setAside": [
+            {
+                "index": 1,
+                "messageId": "bad",
+                "code": "invalid-timestamp",
+                "detail": "/timestamp: is no ISO 8601 instant",
+            }
+        ],
+    }
+    assert len(await contacts.events("contacts.activity.tracked")) == 2
+    [kept] = (await contacts.http.get("/collector/set-aside")).json()["items"]
+    assert json.loads(kept["content"]) == bad
+    assert (kept["source"], kept["code"], kept["pointer"]) == (
+        "shop",
+        "invalid-timestamp",
+        "/timestamp",
+    )
+
+
+async def test_a_batch_sent_again_sets_nothing_aside_twice(contacts):
+    await contacts.send({"bad": 1})
+
+    await contacts.send({"bad": 1})
+
+    assert (await contacts.counts())["set_aside"] == 1
+
+
+async def test_an_order_without_readable_money_is_set_aside_with_its_reason(contacts):
+    order = track("1", event="Order Completed", properties={"order_id": "o", "total": "lots"})
+
+    answer = await contacts.send(order)
+
+    assert answer.json()["setAside"][0]["code"] == "invalid-money"
+    assert await contacts.events("contacts.purchase.completed") == []
+
+
+async def test_a_value_that_is_not_json_sets_aside_its_message_only(contacts):
+    body = json.dumps({"batch": [track("1", properties={"x": float("nan")}), track("2")]})
+
+    answer = await contacts.http.post("/v1/batch", content=body, auth=(contacts.write_key, ""))
+
+    assert [one["messageId"] for one in answer.json()["setAside"]] == ["1"]
+    assert len(await contacts.events("contacts.activity.tracked")) == 1
+
+
+@pytest.mark.parametrize("route", ["track", "t", "track/", "batch", "batch/", "b"])
+async def test_no_route_redirects(contacts, route):
+    body = TRACK if "b" not in route else {"batch": [TRACK]}
+
+    answer = await contacts.http.post(f"/v1/{route}", json=body, auth=(contacts.write_key, ""))
+
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        ("identify", {"userId": "u", "traits": {"name": "Ann"}}),
+        ("track", {"userId": "u", "event": "Clicked"}),
+        ("page", {"userId": "u", "name": "Home"}),
+        ("screen", {"userId": "u", "name": "Home"}),
+        ("group", {"userId": "u", "groupId": "acme"}),
+        ("alias", {"userId": "u", "previousId": "a"}),
+    ],
+)
+async def test_each_call_has_its_route(contacts, kind, call):
+    answer = await contacts.http.post(f"/v1/{kind}", json=call, auth=(contacts.write_key, ""))
+
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    assert len(await contacts.events()) == (2 if kind != "alias" else 3)
+
+
+@pytest.mark.parametrize("place", ["basic", "bearer", "x-write-key", "writekey", "body"])
+async def test_a_write_key_may_stand_where_sdks_put_it(contacts, place):
+    key = contacts.write_key
+    body = {"batch": [TRACK]}
+    headers = {"Authorization": ""}
+    match place:
+        case "basic":
+            headers["Authorization"] = f"Basic {b64encode(f'{key}:'.encode()).decode()}"
+        case "bearer":
+            headers["Authorization"] = f"Bearer {key}"
+        case "body":
+            body["writeKey"] = key
+        case header:
+            headers[header] = key
+    if not headers["Authorization"]:
+        del headers["Authorization"]
+        del contacts.http.headers["Authorization"]
+
+    answer = await contacts.http.post("/v1/batch", json=body, headers=headers)
+
+    assert answer.json() == {"success": True}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body, wbits=-15)),
+        ("identity", bytes),
+        ("GZIP", gzip.compress),
+    ],
+)
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", None]
+)
+async def test_the_encoding_decides_and_the_content_type_does_not(
+    contacts, encoding, compress, content_type
+):
+    headers = {"Content-Encoding": encoding}
+    if content_type:
+        headers["Content-Type"] = content_type
+
+    answer = await contacts.http.post(
+        "/v1/batch", content=compress(BATCH), headers=headers, auth=(contacts.write_key, "")
+    )
+
+    assert answer.json() == {"success": True}
+
+
+async def test_a_page_of_any_site_may_send(contacts):
+    asked = await contacts.http.options("/v1/t", headers={"Origin": "https://shop.test"})
+    answer = await contacts.send(TRACK)
+
+    assert asked.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_a_write_key_opens_nothing_but_the_collector(contacts):
+    headers = {"Authorization": f"Bearer {contacts.write_key}"}
+
+    answer = await contacts.http.get("/collector/set-aside", headers=headers)
+
+    assert answer.status_code == 403
+
+
+async def test_an_empty_batch_is_taken(contacts):
+    assert (await contacts.send()).json() == {"success": True}
+
+
+async def test_with_the_database_away_senders_are_told_to_come_back(contacts):
+    nowhere = "postgresql://nobody@127.0.0.1:9/none"
+    async with open_pool(nowhere, application_name="away", max_size=1) as pool:
+        core = Core.of(contacts.settings, pool)
+        app = application(contacts.settings, core, stalled=tuple)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://away"
+        ) as http:
+            answer = await http.post("/v1/batch", content=BATCH, auth=(contacts.write_key, ""))
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.json()["code"] == "unavailable"
