@@ -14,7 +14,7 @@ from crm_chassis.database import close_pool, open_pool, wait_until_migrated
 from crm_chassis.errors import is_dependency_error
 from crm_chassis.lifecycle import run_until_signalled
 from crm_chassis.logs import configure_logs, safe_text
-from crm_chassis.migrations import migrate
+from crm_chassis.migrations import is_current, migrate
 from crm_chassis.settings import (
     ServiceSettings,
     UnsafeSettingsError,
@@ -151,7 +151,7 @@ def prepare_database(
         if role is Role.RUN and settings.migrate_on_start:
             location = settings.database_url.get_secret_value()
             return await migrate(location, migrations, beat=beat, stop=stop)
-        return await wait_until_migrated(pool, stop, beat=beat)
+        return await wait_until_migrated(lambda: is_current(pool, migrations), stop, beat=beat)
 
     return prepare
 

@@ -11,7 +11,7 @@ import structlog
 from crm_chassis.errors import backoff, is_dependency_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -71,9 +71,9 @@ async def is_migrated(pool: asyncpg.Pool) -> bool:
 
 
 async def wait_until_migrated(
-    pool: asyncpg.Pool, stop: asyncio.Event, *, beat: Callable[[], None]
+    check: Callable[[], Awaitable[bool]], stop: asyncio.Event, *, beat: Callable[[], None]
 ) -> bool:
-    """Wait, without limit and beating, for a server that answers and has our tables.
+    """Wait, without limit and beating, until `check` finds a server that answers and is migrated.
 
     False if `stop` was set first. An outage is no reason to end a process: others would only
     start it again.
@@ -82,7 +82,7 @@ async def wait_until_migrated(
     while not stop.is_set():
         beat()
         try:
-            if await is_migrated(pool):
+            if await check():
                 return True
             reason = "not migrated"
         except Exception as error:

@@ -6,6 +6,7 @@ import sys
 import asyncpg
 import pytest
 from crm_chassis import migrations
+from crm_chassis.database import close_pool, open_pool
 
 ENVIRONMENT = """
 from alembic import context
@@ -100,6 +101,26 @@ async def test_a_migration_waits_for_a_busy_table_without_stopping_its_writers(
 
     assert await asyncio.wait_for(migrating, 10)
     assert await connection.fetchval("select version_num from alembic_version") == "0002"
+
+
+async def test_a_release_waits_for_its_own_migrations_and_not_for_a_later_ones(
+    database, service, connection
+):
+    async def current():
+        async with open_pool(database, application_name="probe", max_size=1) as pool:
+            found = await migrations.is_current(pool, "probe_service:migrations")
+            await close_pool(pool)
+            return found
+
+    empty = await current()
+    await migrate(database)
+    done = await current()
+    (service / "0002_later.py").write_text(BROKEN)
+    behind = await current()
+    await connection.execute("update alembic_version set version_num = '0003'")
+    ahead = await current()
+
+    assert (empty, done, behind, ahead) == (False, True, False, True)
 
 
 class Counted:

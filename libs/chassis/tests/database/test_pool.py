@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 import pytest
-from crm_chassis.database import close_pool, open_pool, wait_until_migrated
+from crm_chassis.database import close_pool, is_migrated, open_pool, wait_until_migrated
 from crm_chassis.errors import READ_ONLY, is_dependency_error, sqlstate
 
 NOWHERE = "postgresql://probe@127.0.0.1:1/probe"
@@ -106,7 +106,9 @@ async def test_waiting_for_a_migration_beats_and_ends_when_it_was_done(one):
         if beats == 3:
             waiting.set()
 
-    waited = asyncio.create_task(wait_until_migrated(one, asyncio.Event(), beat=beat))
+    waited = asyncio.create_task(
+        wait_until_migrated(lambda: is_migrated(one), asyncio.Event(), beat=beat)
+    )
     await asyncio.wait_for(waiting.wait(), 5)
     assert not waited.done()
 
@@ -119,4 +121,4 @@ async def test_waiting_for_a_migration_ends_when_asked_to_stop(one):
     stop = asyncio.Event()
     stop.set()
 
-    assert await wait_until_migrated(one, stop, beat=lambda: None) is False
+    assert await wait_until_migrated(lambda: is_migrated(one), stop, beat=lambda: None) is False

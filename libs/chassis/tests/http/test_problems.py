@@ -3,6 +3,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+import structlog
 from asking import app_of, client_of
 from crm_chassis.http.access import public
 from crm_chassis.http.app import UngatedBodyError
@@ -39,6 +40,7 @@ RAISED = {
     "away": ConnectionRefusedError(),
     "shut-down": server_error("57P01"),
     "unprepared": server_error("42P01"),
+    "half-prepared": server_error("42703"),
     "not-a-value": server_error("22021"),
     "our-division": server_error("22012"),
     "bug": KeyError("ada@example.org"),
@@ -95,6 +97,7 @@ async def client(absent):
         ("away", 503, "dependency-away"),
         ("shut-down", 503, "dependency-away"),
         ("unprepared", 503, "not-migrated"),
+        ("half-prepared", 503, "not-migrated"),
         ("not-a-value", 422, "invalid-input"),
         ("our-division", 500, "internal-error"),
         ("bug", 500, "internal-error"),
@@ -112,6 +115,17 @@ async def test_every_error_is_answered_as_a_problem_with_a_stable_type(
     assert problem["instance"] == "urn:kith:request:r-1"
     assert "ada@" not in answer.text
     assert ("retry-after" in answer.headers) == (status == 503)
+
+
+async def test_an_outage_is_a_word_in_the_log_and_a_bug_is_a_stack(client):
+    with structlog.testing.capture_logs() as lines:
+        await client.post("/v1/raise/away")
+        await client.post("/v1/raise/bug")
+
+    outage, failed, bug = lines
+    assert (outage["event"], outage["because"]) == ("http.request", "ConnectionRefusedError")
+    assert (failed["event"], type(failed["exc_info"])) == ("http.failed", KeyError)
+    assert (bug["event"], bug["status"]) == ("http.request", 500)
 
 
 async def test_a_refusal_is_explained_by_its_class_or_by_what_was_raised(client):

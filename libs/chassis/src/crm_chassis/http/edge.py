@@ -10,6 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 
 from crm_chassis import metrics
+from crm_chassis.errors import is_dependency_error
 from crm_chassis.http.health import PATHS
 from crm_chassis.http.problems import (
     Problem,
@@ -76,6 +77,7 @@ class _Request:
         self._max_body_bytes = max_body_bytes
         self._body_bytes = 0
         self._status: int | None = None
+        self._because: str | None = None
 
     def check(self, given: Headers) -> None:
         """Refuse what can be refused by its head."""
@@ -109,7 +111,9 @@ class _Request:
     async def fail(self, error: Exception) -> None:
         """Answer an error that no route answered."""
         problem = problem_of(error)
-        if problem is None or problem.status_code >= 500:  # noqa: PLR2004  # HTTP's own number
+        if is_dependency_error(error):
+            self._because = type(error).__name__  # an outage meets every request: a word is enough
+        elif problem is None or problem.status_code >= 500:  # noqa: PLR2004  # HTTP's own number
             _logger.error("http.failed", request=self._state["request_id"], exc_info=error)
         if self._status is not None:
             raise error  # half an answer is out: only breaking off says that it is no answer
@@ -135,6 +139,7 @@ class _Request:
             ms=round(seconds * 1000, 1),
             caller=self._state.get("caller"),
             request=self._state["request_id"],
+            because=self._because,
         )
 
     def _too_large(self) -> Problem:

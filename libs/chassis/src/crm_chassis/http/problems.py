@@ -27,7 +27,7 @@ RETRY_AFTER_S: Final = 1
 MOST_ERRORS: Final = 20
 LONGEST_NAME: Final = 255
 
-NO_SUCH_TABLE: Final = "42P01"
+NOT_THERE: Final = ("42P01", "42703", "42883")  # a table, a column, a function
 DIVISION_BY_ZERO: Final = "22012"
 
 Where = dict[str, str]
@@ -191,7 +191,7 @@ def _invalid(error: RequestValidationError) -> Problem:
 
 
 def _of_state(state: str) -> Problem | None:
-    if state == NO_SUCH_TABLE:
+    if state in NOT_THERE:
         return _unavailable("not-migrated", "The database is not prepared yet.")
     if state.startswith("22") and state != DIVISION_BY_ZERO:
         # A value that passed all gates and is none to PostgreSQL: the caller's, not our failure.

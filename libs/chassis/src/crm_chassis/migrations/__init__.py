@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -88,6 +89,20 @@ async def install(dsn: str) -> None:
         await connection.close()
 
 
+async def is_current(pool: asyncpg.Pool, location: str) -> bool:
+    """Has the database all that is in `location`, or even more?
+
+    More is what a later release brought while this one still runs: it goes on working.
+    """
+    if not await pool.fetchval("select to_regclass('alembic_version') is not null"):
+        return False
+    rows = await pool.fetch("select version_num from alembic_version")
+    found = {cast("str", row["version_num"]) for row in rows}
+    scripts = ScriptDirectory.from_config(_config(location))
+    known = {script.revision for script in scripts.walk_revisions()}
+    return bool(found) and (found >= set(scripts.get_heads()) or not found <= known)
+
+
 async def migrate(
     dsn: str, location: str, *, beat: Callable[[], None], stop: asyncio.Event
 ) -> bool:
@@ -148,8 +163,13 @@ async def _lock(keeper: asyncpg.Connection, *, beat: Callable[[], None]) -> None
 
 
 def _to_head(connection: Connection, location: str) -> None:
+    config = _config(location)
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _config(location: str) -> Config:
     config = Config()
     config.set_main_option("script_location", location)
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    return config
