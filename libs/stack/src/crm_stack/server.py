@@ -119,10 +119,10 @@ class Server(ABC):
             self.kill()
             raise
 
-    def stop(self) -> None:
-        """Ask it to end in order, and kill what is still there after STOP_SECONDS."""
+    def stop(self, *, within_seconds: float = STOP_SECONDS) -> None:
+        """Ask it to end in order, and kill what is still there after that time."""
         if self._process is not None:
-            processes.end(self._process, by=self.stop_signal, within_seconds=STOP_SECONDS)
+            processes.end(self._process, by=self.stop_signal, within_seconds=within_seconds)
         self._reap()
 
     def discard(self) -> None:

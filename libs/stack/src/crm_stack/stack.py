@@ -173,6 +173,7 @@ class Stack:
             self.down()
 
     def _start(self) -> None:
+        self.kafka.install()
         with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
             for start in [pool.submit(self.postgres.restore), pool.submit(self.kafka.restore)]:
                 start.result()
