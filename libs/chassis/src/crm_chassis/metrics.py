@@ -18,14 +18,6 @@ LOG_APPENDED_EVENTS = Counter("kith_log_appended_events_total", "Own events appe
 LOG_DUPLICATE_FACTS = Counter(
     "kith_log_duplicate_facts_total", "Facts that had been appended before."
 )
-LOG_CONFLICTS = Counter(
-    "kith_log_conflicts_total",
-    "Appends that lost: to another version, to an older transaction, to a reservation.",
-    ["reason"],
-)
-LOG_APPEND_SECONDS = Histogram(
-    "kith_log_append_seconds", "One append, from call to commit.", buckets=QUICK_S
-)
 LOG_OLDEST_XID_AGE_SECONDS = Gauge(
     "kith_oldest_xid_age_seconds",
     "Age of the oldest open transaction id in the cluster: it holds every tail back.",
@@ -40,7 +32,6 @@ RELAY_RECORDS = Counter("kith_relay_records_total", "Records acknowledged by Kaf
 RELAY_AGE_SECONDS = Gauge(
     "kith_relay_age_seconds", "Age of the last row relayed, or 0 where nothing is owed."
 )
-RELAY_BEHIND_ROWS = Gauge("kith_relay_behind_rows", "Own rows that are not relayed yet.")
 RELAY_REBUILT_PRODUCERS = Counter(
     "kith_relay_rebuilt_producers_total", "Producers replaced after a fatal error."
 )
