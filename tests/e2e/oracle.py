@@ -178,9 +178,9 @@ async def _judged(
     places = [[row["order_id"] for row in own], [row["order_id"] for row in heard], first]
     customer_ids = {row["order_id"].split("-")[0]: row["customer_id"] for row in own}
     money = await analytics.fetch(
-        "select customer_id::text, orders, revenue from buying where currency = 'EUR'"
+        "select customer_id::text, orders, spent from buying where currency = 'EUR'"
     )
-    bought = {row["customer_id"]: (row["orders"], row["revenue"]) for row in money}
+    bought = {row["customer_id"]: (row["orders"], row["spent"]) for row in money}
     return Verdict(
         accepted=oracle.count,
         lost=sum(len(expected - set(place)) for place in places),
