@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from crm_chassis.log.position import Position
@@ -67,7 +67,7 @@ order by l.epoch, l.xid, l.gp offset $7 limit 1
 class Page:
     """Rows to send, in log order, and the position they lead the cursor to.
 
-    `end` is None where there is nothing to send and nowhere to move.
+    `end` is None where there is nothing to send and nothing to leave behind.
     """
 
     cursor: Cursor
@@ -87,11 +87,13 @@ async def read_next(pool: asyncpg.Pool, cursor: Cursor, *, without: Sequence[str
 
 
 async def read_again(pool: asyncpg.Pool, cursor: Cursor, *, until: Position) -> Page:
-    """The next rows of the topic that the cursor is named after, none behind `until`."""
-    end = await _window_end(pool, cursor.position, until)
-    if end is None and cursor.position < until:
-        end = until
-    return await _read(pool, cursor, end, only=cursor.name, without=())
+    """The next rows of the topic that the cursor is named after, none behind `until`.
+
+    Without an `end` there are none left.
+    """
+    end = await _window_end(pool, cursor.position, until) or until
+    page = await _read(pool, cursor, end, only=cursor.name, without=())
+    return page if page.rows or end < until else replace(page, end=None)
 
 
 async def _read(

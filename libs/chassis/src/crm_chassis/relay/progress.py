@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from crm_chassis.errors import sqlstate
 from crm_chassis.log.position import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import asyncpg
 
@@ -26,34 +26,33 @@ select s.topic, null, null, null, null, s.partition, s.sequence from relay_seque
 """
 # `numbered` reads `moved`, so nothing is numbered, and no row of it is waited for, unless this
 # relay still leads.
-NUMBERED: Final = """
+MOVE: Final = """
+with moved as (
+    update relay_position p
+    set epoch = $3, xid = $4::text::xid8, gp = $5, version = p.version + 1
+    where p.name = $1 and p.version = $2
+    returning 1
+), numbered as (
     insert into relay_sequence as s (topic, partition, sequence, kafka_offset)
-    select u.* from moved, unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[])
+    select u.* from moved, unnest($6::text[], $7::int[], $8::bigint[], $9::bigint[])
         as u(topic, partition, sequence, kafka_offset)
     on conflict (topic, partition)
         do update set sequence = excluded.sequence, kafka_offset = excluded.kafka_offset
-"""
-MOVE: Final = f"""
-with moved as (
-    update relay_position p
-    set epoch = $7, xid = $8::text::xid8, gp = $9, version = p.version + 1
-    where p.name = $1 and p.version = $2
-    returning 1
-), numbered as ({NUMBERED})
+)
 select assert_moved((select count(*) from moved), 1)
-"""  # noqa: S608  # constants only
+"""
 # The version of main moves too: whoever still leaves the topic out of its pages loses.
-FINISH: Final = f"""
+FINISH: Final = """
 with led as (
     update relay_position p set version = p.version + 1
-    where p.name = '{MAIN}' and p.version = $7
+    where p.name = 'main' and p.version = $3
     returning 1
 ), moved as (
     delete from relay_position p using led where p.name = $1 and p.version = $2
     returning 1
-), numbered as ({NUMBERED})
+)
 select assert_moved((select count(*) from moved), 1)
-"""  # noqa: S608  # constants only
+"""
 _LOST: Final = "KM001"
 
 
@@ -127,56 +126,37 @@ async def move(
     Raises:
         LostPositionError: the cursor stands elsewhere in the database. `progress` is stale.
     """
-    await _write(pool, MOVE, cursor, sent, (end.epoch, str(end.xid), end.gp))
+    numbers = (
+        [each.topic for each in sent],
+        [each.partition for each in sent],
+        [each.sequence for each in sent],
+        [each.kafka_offset for each in sent],
+    )
+    await _write(pool, MOVE, cursor, (end.epoch, str(end.xid), end.gp, *numbers))
     moved = Cursor(cursor.name, end, cursor.version + 1)
     if cursor.name == MAIN:
         progress.main = moved
     else:
         progress.again[cursor.name] = moved
-    _note(progress, sent)
+    progress.sequences.update({(each.topic, each.partition): each.sequence for each in sent})
 
 
-async def finish(
-    pool: asyncpg.Pool, progress: Progress, cursor: Cursor, sent: Sequence[Numbered]
-) -> None:
+async def finish(pool: asyncpg.Pool, progress: Progress, cursor: Cursor) -> None:
     """Level with `main`: from here on the topic goes along with all the others.
 
     Raises:
         LostPositionError: `main` or the cursor stands elsewhere. `progress` is stale.
     """
-    await _write(pool, FINISH, cursor, sent, (progress.main.version,))
+    await _write(pool, FINISH, cursor, (progress.main.version,))
     main = progress.main
     progress.main = Cursor(MAIN, main.position, main.version + 1)
     del progress.again[cursor.name]
-    _note(progress, sent)
 
 
-async def _write(
-    pool: asyncpg.Pool,
-    sql: str,
-    cursor: Cursor,
-    sent: Sequence[Numbered],
-    more: tuple[int | str, ...],
-) -> None:
+async def _write(pool: asyncpg.Pool, sql: str, cursor: Cursor, arguments: tuple[Any, ...]) -> None:
     try:
-        await pool.fetchval(
-            sql,
-            cursor.name,
-            cursor.version,
-            [each.topic for each in sent],
-            [each.partition for each in sent],
-            [each.sequence for each in sent],
-            [each.kafka_offset for each in sent],
-            *more,
-        )
+        await pool.fetchval(sql, cursor.name, cursor.version, *arguments)
     except Exception as error:
         if sqlstate(error) == _LOST:
             raise LostPositionError(f"{cursor.name} is not at version {cursor.version}") from error
         raise
-
-
-def _note(progress: Progress, sent: Sequence[Numbered]) -> None:
-    sequences: Mapping[tuple[str, int], int] = {
-        (each.topic, each.partition): each.sequence for each in sent
-    }
-    progress.sequences.update(sequences)

@@ -113,8 +113,7 @@ class Relay:
                         await asyncio.wait_for(self._wake.wait(), POLL_S)
                     self._wake.clear()
         finally:
-            await self._forget()
-            await self._publisher.close()
+            await self.close()
 
     async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
         """One page of everything, and one of each topic that is sent again. Was there anything?
@@ -125,22 +124,23 @@ class Relay:
         """
         if not self._topics_checked:
             await self._check_topics()
-        try:
-            parcel = await self._next_parcel(beat)
-            if parcel.page.full and not self.progress.again:
-                # While Kafka takes this page, PostgreSQL reads the next and it is made ready.
-                self._ahead = asyncio.create_task(self._make_ahead(parcel, beat))
-            await self.move_position(parcel.page, await self.send(parcel, beat=beat))
-            rewound = tuple(self.progress.again)
-            for topic in rewound:
-                await self._send_again(topic, beat)
-        except LostPositionError:
-            await self._forget()
-            raise
+        parcel = await self._next_parcel(beat)
+        if parcel.page.full and not self.progress.again:
+            # While Kafka takes this page, PostgreSQL reads the next and it is made ready.
+            self._ahead = asyncio.create_task(self._make_ahead(parcel, beat))
+        await self.move_position(parcel.page, await self.send(parcel, beat=beat))
+        rewound = tuple(self.progress.again)
+        for topic in rewound:
+            await self._send_again(topic, beat)
         if parcel.page.end is not None or rewound:
             return True
         await self._look_for_rewinds()
         return False
+
+    async def close(self) -> None:
+        """Give up what is under way; the log has it all."""
+        await self._forget()
+        await self._publisher.close()
 
     @property
     def progress(self) -> Progress:
@@ -169,11 +169,22 @@ class Relay:
         return sent
 
     async def move_position(self, page: Page, sent: Sequence[Numbered]) -> None:
-        """Say in the database that the page is sent, if this relay still leads."""
-        if page.end is not None:
-            progress = self.progress
-            cursor = progress.again.get(page.cursor.name, progress.main)
-            await state.move(self._pool, progress, cursor, page.end, sent)
+        """Say in the database that the page is sent, if this relay still leads.
+
+        Raises:
+            LostPositionError: it does not, or a topic was rewound meanwhile.
+        """
+        progress, name = self.progress, page.cursor.name
+        cursor = progress.main if name == state.MAIN else progress.again[name]
+        try:
+            if page.end is not None:
+                await state.move(self._pool, progress, cursor, page.end, sent)
+            elif name != state.MAIN:
+                await state.finish(self._pool, progress, cursor)
+                _logger.info("relay.sent_again", topic=name)
+        except LostPositionError:
+            await self._forget()
+            raise
 
     async def _next_parcel(self, beat: Callable[[], None]) -> Parcel:
         ahead, self._ahead = self._ahead, None
@@ -203,15 +214,10 @@ class Relay:
         """
         for _ in range(2):
             progress = self.progress
-            cursor, level = progress.again[topic], progress.main.position
-            page = await read_again(self._pool, cursor, until=level)
-            if not page.rows and page.end in (None, level):
-                await state.finish(self._pool, progress, cursor, ())
-                _logger.info("relay.sent_again", topic=topic)
-                return
+            page = await read_again(self._pool, progress.again[topic], until=progress.main.position)
             sent = await self.send(await self.number(page, beat=beat), beat=beat)
             await self.move_position(page, sent)
-            if page.full:
+            if page.full or page.end is None:
                 return
 
     async def _look_for_rewinds(self) -> None:
