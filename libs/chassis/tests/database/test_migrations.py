@@ -33,14 +33,14 @@ def upgrade():
 @pytest.fixture
 def service(tmp_path, monkeypatch):
     """A service's package with one migration; where Alembic finds it."""
-    versions = tmp_path / "probe_service" / "migrations" / "versions"
+    versions = tmp_path / "migrated_service" / "migrations" / "versions"
     versions.mkdir(parents=True)
-    (tmp_path / "probe_service" / "__init__.py").touch()
+    (tmp_path / "migrated_service" / "__init__.py").touch()
     (versions.parent / "env.py").write_text(ENVIRONMENT)
     (versions / "0001_first.py").write_text(FIRST)
     monkeypatch.syspath_prepend(tmp_path)
     yield versions
-    sys.modules.pop("probe_service", None)
+    sys.modules.pop("migrated_service", None)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def connection(database):
 
 async def migrate(database):
     return await migrations.migrate(
-        database, "probe_service:migrations", beat=lambda: None, stop=asyncio.Event()
+        database, "migrated_service:migrations", beat=lambda: None, stop=asyncio.Event()
     )
 
 
@@ -92,7 +92,7 @@ async def test_a_migration_waits_for_a_busy_table_without_stopping_its_writers(
         migrating = asyncio.create_task(
             migrations.migrate(
                 database,
-                "probe_service:migrations",
+                "migrated_service:migrations",
                 beat=Counted(refused, 2),
                 stop=asyncio.Event(),
             )
@@ -108,7 +108,7 @@ async def test_a_release_waits_for_its_own_migrations_and_not_for_a_later_ones(
 ):
     async def current():
         async with open_pool(database, application_name="probe", max_size=1) as pool:
-            found = await migrations.is_current(pool, "probe_service:migrations")
+            found = await migrations.is_current(pool, "migrated_service:migrations")
             await close_pool(pool)
             return found
 
