@@ -10,7 +10,7 @@ from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
 from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
-from crm_chassis.http.app import build_app
+from crm_chassis.http.app import build_app, probe_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.http.serving import http_loop
@@ -131,8 +131,10 @@ async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bo
     )
     if role.answers:
         app = application(settings, core, stalled=supervisor.stalled)
-        listening = http_loop(app, host=settings.http_host, port=settings.http_port)
-        supervisor.add("http", listening, at_once=True)
+    else:
+        app = probe_app(SERVICE, Health(pool, supervisor.stalled))
+    listening = http_loop(app, host=settings.http_host, port=settings.http_port)
+    supervisor.add("http", listening, at_once=True)
     supervisor.add("wakeups", core.wakeups.run)
     if role.works:
         _add_work(supervisor, settings, core)

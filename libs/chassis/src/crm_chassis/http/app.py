@@ -66,6 +66,13 @@ def build_app(  # noqa: PLR0913  # collaborators, each named at the call
     return app
 
 
+def probe_app(title: str, health: Health) -> FastAPI:
+    """What a worker answers: /livez, /readyz and /metrics, and nothing else."""
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(health_router(health))
+    return app
+
+
 def _assert_gated(app: FastAPI) -> None:
     for context in iter_route_contexts(app.routes):
         route = context.original_route
