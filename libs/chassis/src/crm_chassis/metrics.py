@@ -30,7 +30,7 @@ LOG_ENDED_SESSIONS = Counter(
 
 RELAY_RECORDS = Counter("kith_relay_records_total", "Records acknowledged by Kafka.", ["topic"])
 RELAY_AGE_SECONDS = Gauge(
-    "kith_relay_age_seconds", "Age of the last row relayed, or 0 where nothing is owed."
+    "kith_relay_age_seconds", "Age of the oldest row owed to Kafka, or 0 where nothing is owed."
 )
 RELAY_REBUILT_PRODUCERS = Counter(
     "kith_relay_rebuilt_producers_total", "Producers replaced after a fatal error."

@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaTimeoutError, ProducerClosed
-
+from crm_chassis.kafka_producer import (
+    BATCH_BYTES,
+    SEND_WITHIN_S,
+    abandon,
+    start_producer,
+    while_beating,
+)
 from crm_chassis.relay.progress import UNKNOWN_OFFSET, Numbered
 from crm_chassis.relay.record import EVENT_ID, PARTITION, RECORDED_AT_MS, TOPIC, record
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Mapping, Sequence
 
     import asyncpg
-    from aiokafka import BatchBuilder, RecordMetadata
+    from aiokafka import AIOKafkaProducer, BatchBuilder, RecordMetadata
 
     from crm_chassis.relay.page import Page
 
-T = TypeVar("T")
-
-BATCH_BYTES: Final = 1_000_000
-"""Of one batch; below a topic's `max.message.bytes`, which counts batches."""
 ROWS_AT_ONCE: Final = 250
 """Rows made into records before others get the loop: about 2 ms."""
-REQUEST_TIMEOUT_MS: Final = 10_000
-START_WITHIN_S: Final = 10.0
-SEND_WITHIN_S: Final = 30.0
-"""An idempotent batch never expires: this is when a new producer is built instead."""
-END_WITHIN_S: Final = 3.0
-BEAT_EVERY_S: Final = 0.5
-
-_logger = structlog.stdlib.get_logger(__name__)
 
 
 class RecordTooLargeError(Exception):
@@ -116,10 +106,10 @@ class Publisher:
             return []
         producer = self._producer or await self._start(beat)
         try:
-            offsets = await _while_beating(_send_all(producer, parcel.bundles), SEND_WITHIN_S, beat)
+            offsets = await while_beating(_send_all(producer, parcel.bundles), SEND_WITHIN_S, beat)
         except BaseException:
             self._producer = None
-            await _abandon(producer)
+            await abandon(producer)
             raise
         return [
             Numbered(topic, partition, bundle.sequence, offset)
@@ -132,29 +122,12 @@ class Publisher:
         """Give the producer up. Nothing is in flight between two `send`s."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await _abandon(producer)
+            await abandon(producer)
 
     async def _start(self, beat: Callable[[], None]) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            client_id=f"{self._service}-relay",
-            enable_idempotence=True,
-            acks="all",
-            compression_type=None,
-            linger_ms=0,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=BATCH_BYTES,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            retry_backoff_ms=100,
-            metadata_max_age_ms=60_000,
-        )
-        try:
-            await _while_beating(producer.start(), START_WITHIN_S, beat)
-        except BaseException:
-            await _abandon(producer)
-            raise
-        self._producer = producer
-        return producer
+        client_id = f"{self._service}-relay"
+        self._producer = await start_producer(self._bootstrap, client_id=client_id, beat=beat)
+        return self._producer
 
 
 def _add(
@@ -219,42 +192,3 @@ def _seen(answer: Future[RecordMetadata]) -> None:
     """Answers of a producer that was given up concern nobody: no complaint that none looked."""
     if not answer.cancelled():
         answer.exception()
-
-
-async def _while_beating(
-    work: Coroutine[Any, Any, T], within_s: float, beat: Callable[[], None]
-) -> T:
-    """The result of `work`; KafkaTimeoutError when there is none in time."""
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    until = loop.time() + within_s
-    try:
-        while not task.done() and loop.time() < until:
-            await asyncio.wait({task}, timeout=BEAT_EVERY_S)
-            beat()
-        if not task.done():
-            raise KafkaTimeoutError(f"no answer from Kafka within {within_s} s")
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=END_WITHIN_S)
-
-
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """End a producer without waiting for what it could not send: the rows are in the log.
-
-    `stop()` alone waits for unsent batches, and an idempotent one never expires: for ever,
-    without a broker. No public call gives up, hence the two private names.
-    """
-    sender = producer._sender.sender_task  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    if sender is not None:
-        sender.cancel()
-    await producer.client.close()
-    if sender is not None:
-        await asyncio.wait({sender}, timeout=END_WITHIN_S)
-        if sender.done() and not sender.cancelled() and (error := sender.exception()):
-            _logger.info("relay.producer_ended", error=type(error).__name__)
-        unsent = producer._message_accumulator  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        unsent.fail_all(ProducerClosed())
-    await asyncio.wait({asyncio.ensure_future(producer.stop())}, timeout=END_WITHIN_S)

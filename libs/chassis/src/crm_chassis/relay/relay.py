@@ -7,11 +7,12 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
+from crm_chassis.kafka_producer import while_beating
 from crm_chassis.kafka_topics import ensure_topics
 from crm_chassis.relay import progress as state
 from crm_chassis.relay.page import read_again, read_next
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 POLL_S: Final = 0.05
 WITHOUT_LEASE_S: Final = 0.5
 LOOK_FOR_REWINDS_S: Final = 1.0
+CHECK_TOPICS_WITHIN_S: Final = 30.0
+LAST_PAGE_S: Final = 5.0
+"""From `stop` on, for Kafka to take the page that is in flight. The next start sends it again."""
 REBUILDS_IN_A_ROW: Final = 5
 """Fatal errors of new producers, one after the other, before the relay gives up loudly."""
 
@@ -76,16 +80,23 @@ class Relay:
         self._owed_since_ms: int | None = None
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
-        """Send until `stop`, while the lease is held; finishes the page it is in.
+        """Send until `stop`, while the lease is held; finishes the page it is in, if Kafka lets it.
 
         Raises:
             WrongTopicError: a topic is not as the contract wants it.
             RecordTooLargeError: a row cannot be sent.
         """
+        loop = asyncio.get_running_loop()
+        told_at: float | None = None
 
         def show_life() -> None:
+            nonlocal told_at
             beat()
             self._show_age()
+            if stop.is_set():
+                told_at = told_at or loop.time()
+                if loop.time() - told_at > LAST_PAGE_S:
+                    raise KafkaTimeoutError("told to end while Kafka was away")
 
         failed = rebuilt = 0
         try:
@@ -123,7 +134,7 @@ class Relay:
                 the next turn begins with what the database says.
         """
         if not self._topics_checked:
-            await self._check_topics()
+            await self._check_topics(beat)
         parcel = await self._next_parcel(beat)
         if parcel.page.full and not self.progress.again:
             # While Kafka takes this page, PostgreSQL reads the next and it is made ready.
@@ -228,13 +239,14 @@ class Relay:
             if await state.main_version(self._pool) != self.progress.main.version:
                 await self._forget()
 
-    async def _check_topics(self) -> None:
-        await ensure_topics(
+    async def _check_topics(self, beat: Callable[[], None]) -> None:
+        ensuring = ensure_topics(
             self._bootstrap,
             self._topics,
             replication_factor=self._replication_factor,
             min_insync=self._min_insync,
         )
+        await while_beating(ensuring, CHECK_TOPICS_WITHIN_S, beat)
         self._topics_checked = True
 
     async def _forget(self) -> None:
