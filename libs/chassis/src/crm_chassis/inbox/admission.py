@@ -33,10 +33,11 @@ class Numbered(NamedTuple):
 class Admission:
     """What becomes of some consecutive records of a partition.
 
-    `taken` are their indexes, in order. `waits` is whether the last that is not a duplicate waits
-    for a number that did not come; that number is `mark.sequence + 1`. `held_from` is the offset
-    of the first record seen that is above the mark, `held_to` the highest such number (0: none).
-    `passed` is whether one was taken that lay behind a record above it.
+    `taken` are their indexes, in order. `waits_from` is the offset of the first record behind the
+    last one taken that waits for a number that did not come, `mark.sequence + 1`; None where none
+    waits. `held_from` is the offset of the first record seen that is above the mark, `held_to`
+    the highest such number (0: none). `passed` is whether one was taken that lay behind a record
+    above it.
     """
 
     mark: Mark
@@ -44,7 +45,7 @@ class Admission:
     duplicates: int
     held: int
     unreadable: int
-    waits: bool
+    waits_from: int | None
     held_from: int | None
     held_to: int
     passed: bool
@@ -62,19 +63,20 @@ def admit(mark: Mark, records: Iterable[Numbered]) -> Admission:
     taken: list[int] = []
     duplicates = held = unreadable = held_to = 0
     held_from: int | None = None
-    waits = passed = diverged = False
+    waits_from: int | None = None
+    passed = diverged = False
     for index, record in enumerate(records):
         number = record.sequence
         if number is None:
             unreadable += 1
-            waits = True
+            waits_from = record.offset if waits_from is None else waits_from
         elif number == sequence + 1:
             sequence, event_id, offset = number, record.event_id, record.offset
             taken.append(index)
-            waits, passed = False, passed or held_from is not None
+            waits_from, passed = None, passed or held_from is not None
         elif number > sequence:
             held += 1
-            waits = True
+            waits_from = record.offset if waits_from is None else waits_from
             held_from = record.offset if held_from is None else held_from
             held_to = max(held_to, number)
         elif number == sequence and record.event_id != event_id:
@@ -90,7 +92,7 @@ def admit(mark: Mark, records: Iterable[Numbered]) -> Admission:
         duplicates=duplicates,
         held=held,
         unreadable=unreadable,
-        waits=waits,
+        waits_from=waits_from,
         held_from=held_from,
         held_to=held_to,
         passed=passed,

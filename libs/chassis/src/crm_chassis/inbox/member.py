@@ -42,6 +42,7 @@ Polled = dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
 
 POLL_MS: Final = 200
 POLL_LIMIT_S: Final = 1.0  # a poll waits for a rebalance to end, however long
+ALONE_MS: Final = 1_000
 WAIT_S: Final = 0.5
 CHUNK: Final = 250  # records decided in one go: what else runs in this process waits so long
 LEAVE_ALONE_S: Final = 60.0  # a partition whose records the client cannot unpack
@@ -197,11 +198,15 @@ class Member:
         for tp in ready:
             self._beat()
             try:
-                await self._consumer.getmany(tp, timeout_ms=POLL_MS, max_records=1)
+                self._consumer.seek(tp, self.readings[tp].next_offset)
+                await self._consumer.getmany(
+                    tp, timeout_ms=ALONE_MS, max_records=self._pace.records
+                )
             except KafkaError:
                 raise
             except Exception:  # noqa: BLE001  # as above
                 self._left_alone[tp] = time.monotonic() + LEAVE_ALONE_S
+                metrics.INBOX_STOPPED.labels(topic=tp.topic, partition=str(tp.partition)).set(1)
                 _logger.error(  # noqa: TRY400  # the trace is all aiokafka's
                     "inbox.unpackable", topic=tp.topic, partition=tp.partition,
                     error=type(error).__name__,

@@ -109,14 +109,13 @@ class Reading:
         if look_back is not None:
             self._forget()
             return self._seek(look_back)
-        if not admission.waits:
+        if admission.waits_from is None:
             return None
         missing = self.mark.sequence + 1
-        if self.read_again_for != missing:
+        if self.read_again_for != missing and admission.waits_from > self.mark.offset:
             # Records may have been skipped: the topic may be another one than it was, or the
             # client lost a poll. Once for each missing number they are read from the mark on.
             self.read_again_for, self.looked_at = missing, now
-            self._forget()
             return self._to_mark()
         if self.holding is None:
             self.holding = Holding(missing, now)

@@ -1,0 +1,153 @@
+"""An outage of PostgreSQL or Kafka stops the inbox, loses nothing, and ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.record.util import calc_crc32c
+from crm_chassis import metrics
+from crm_chassis.inbox.consumer import Assignment, broker_of, existing, member_id, open_consumer
+from crm_stack.stack import Stack
+from wire import Wire, event_id, message, until
+
+
+def expected(last: int, partition: int = 0) -> list[tuple[int, object]]:
+    return [(number, event_id(partition, number)) for number in range(1, last + 1)]
+
+
+async def test_the_consumer_is_ours_to_read_and_commits_nothing_by_itself(wire: Wire) -> None:
+    await wire.create()
+    assignment = Assignment()
+
+    async with (
+        broker_of(wire.bootstrap) as broker,
+        open_consumer(
+            broker,
+            [wire.topic],
+            group="contract",
+            instance="contract-0",
+            assignment=assignment,
+            beat=lambda: None,
+            stop=asyncio.Event(),
+        ) as consumer,
+    ):
+        # What the inbox relies on and FastStream or aiokafka might change.
+        assert type(consumer) is AIOKafkaConsumer
+        assert consumer._enable_auto_commit is False
+        assert consumer._auto_offset_reset == "none"
+        assert consumer._group_instance_id == "contract-0"
+        assert consumer._rebalance_timeout_ms == 10_000
+        assert {tp.topic for tp in assignment.partitions} == {wire.topic}
+        assert len(member_id(consumer)) > 8
+        assert await existing(broker, [wire.topic, "none"]) == (wire.topic,)
+
+
+async def test_postgresql_may_go_and_come_back(wire: Wire, stack: Stack) -> None:
+    await wire.create(partitions=2)
+    await wire.send_numbers(range(1, 51))
+    async with wire.running():
+        await wire.taken_through(50)
+        await asyncio.to_thread(stack.postgres.stop)
+        await wire.send_numbers(range(51, 101))
+        await wire.send_numbers(range(1, 101), partition=1)
+        beats = wire.beats
+
+        async def waits() -> bool:
+            return wire.beats > beats + 3
+
+        await until(waits)
+        await asyncio.to_thread(stack.postgres.start)
+        await wire.taken_through(100)
+        await wire.taken_through(100, partition=1)
+
+    assert await wire.heard() == expected(100)
+    assert await wire.heard(1) == expected(100, 1)
+
+
+async def test_sessions_that_are_ended_in_the_middle_lose_and_double_nothing(
+    wire: Wire, stack: Stack
+) -> None:
+    await wire.create()
+    await wire.send_numbers(range(1, 20_001))
+    ended = 0
+
+    async with wire.running():
+        for number in range(1, 20_001, 4_000):
+            await wire.taken_through(number)
+            ended += await wire.pool.fetchval(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+                "where pid <> pg_backend_pid() and datname = current_database()"
+            )
+        await wire.taken_through(20_000)
+
+    assert ended > 0
+    assert await wire.heard() == expected(20_000)
+
+
+async def test_kafka_may_go_and_come_back(wire: Wire, stack: Stack) -> None:
+    await wire.create()
+    await wire.send_numbers([1, 2])
+    async with wire.running():
+        await wire.taken_through(2)
+        await asyncio.to_thread(stack.kafka.stop)
+        beats = wire.beats
+
+        async def waits() -> bool:
+            return wire.beats > beats + 3
+
+        await until(waits)
+        await asyncio.to_thread(stack.kafka.start)
+        await wire.renew_producer()
+        await wire.send_numbers([3, 4])
+        await wire.taken_through(4)
+
+    assert await wire.heard() == expected(4)
+
+
+async def test_an_inbox_starts_while_kafka_is_away(wire: Wire, stack: Stack) -> None:
+    await wire.create()
+    await wire.send_numbers([1, 2])
+    await asyncio.to_thread(stack.kafka.stop)
+
+    async with wire.running():
+        beats = wire.beats
+
+        async def waits() -> bool:
+            return wire.beats > beats + 3
+
+        await until(waits)
+        await asyncio.to_thread(stack.kafka.start)
+        await wire.taken_through(2)
+
+    assert await wire.heard() == expected(2)
+    await wire.renew_producer()
+
+
+async def test_a_record_that_cannot_be_unpacked_stops_its_partition_and_no_other(
+    wire: Wire,
+) -> None:
+    await wire.create(partitions=2)
+    await wire.send_numbers([1, 2])
+    builder = wire.producer.create_batch()
+    key, value, headers = message(0, 3)
+    assert builder.append(timestamp=1, key=key, value=value, headers=[*headers, ("name", b"")])
+    # No client writes a header's name in other than UTF-8; a broker takes it.
+    raw = bytearray(builder._build())
+    at = raw.rindex(b"name")
+    raw[at : at + 4] = b"\xff\xfe\xfd\xfc"
+    raw[17:21] = calc_crc32c(memoryview(raw)[21:]).to_bytes(4, "big")
+    builder._buffer = raw
+    await (await wire.producer.send_batch(builder, wire.topic, partition=0))
+    stopped = metrics.INBOX_STOPPED.labels(topic=wire.topic, partition="0")
+
+    async def is_stopped() -> bool:
+        return stopped._value.get() == 1
+
+    async with wire.running():
+        await until(is_stopped)
+        await wire.send_numbers(range(1, 11), partition=1)
+        await wire.taken_through(10, partition=1)
+
+    assert await wire.heard(1) == expected(10, 1)
+    assert await wire.heard() in ([], expected(2))
