@@ -52,8 +52,8 @@ SERVICE: Final = "contacts"
 MIGRATIONS: Final = "contacts:migrations"
 READ_MODELS: Final[tuple[ReadModel, ...]] = (directory, timeline, scores)
 
-# The collector answers in its own words to bodies above its own limit, which is half of this.
-MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+COLLECTOR_PATHS: Final = ("/v1/",)
+"""Bodies are bounded by the collector, which answers in the words that SDKs expect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def application(
         api_keys=api_keys,
         checkpoints=Checkpoints(core.pool, core.clock),
         health=Health(core.pool, stalled),
-        max_body_bytes=MAX_BODY_BYTES,
+        self_limited=COLLECTOR_PATHS,
     )
 
 

@@ -39,8 +39,12 @@ def build_app(  # noqa: PLR0913  # collaborators, each named at the call
     checkpoints: Checkpoints,
     health: Health,
     max_body_bytes: int = MAX_BODY_BYTES,
+    self_limited: tuple[str, ...] = (),
 ) -> FastAPI:
-    """The application. Raises UnscopedRouteError or UngatedBodyError for a route that lacks one."""
+    """The application. Raises UnscopedRouteError or UngatedBodyError for a route that lacks one.
+
+    `self_limited`: beginnings of paths whose routes bound their bodies by themselves.
+    """
     app = FastAPI(
         title=title,
         version=version,
@@ -60,7 +64,7 @@ def build_app(  # noqa: PLR0913  # collaborators, each named at the call
     for router in routers:
         app.include_router(router)
     add_problem_handlers(app)
-    app.add_middleware(Edge, max_body_bytes=max_body_bytes)
+    app.add_middleware(Edge, max_body_bytes=max_body_bytes, self_limited=self_limited)
     assert_scoped(app, plain=DOCUMENTATION)
     _assert_gated(app)
     return app

@@ -36,9 +36,13 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 class Edge:
     """ASGI middleware, the outermost but one. Nothing below it can break a connection."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, self_limited: tuple[str, ...] = ()
+    ) -> None:
+        """`self_limited`: beginnings of paths whose routes bound their bodies, and say so."""
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._self_limited = self_limited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +54,8 @@ class Edge:
             request_id = str(new_id())
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
-        request = _Request(scope, send, state, self._max_body_bytes, receive)
+        bound = None if scope["path"].startswith(self._self_limited) else self._max_body_bytes
+        request = _Request(scope, send, state, bound, receive)
         began = time.perf_counter()
         try:
             request.check(given)
@@ -67,7 +72,7 @@ class _Request:
         scope: Scope,
         send: Send,
         state: dict[str, Any],
-        max_body_bytes: int,
+        max_body_bytes: int | None,
         receive: Receive,
     ) -> None:
         self._scope = scope
@@ -82,8 +87,8 @@ class _Request:
     def check(self, given: Headers) -> None:
         """Refuse what can be refused by its head."""
         length = given.get("content-length", "0")
-        if length.isdigit() and int(length[:20]) > self._max_body_bytes:
-            raise self._too_large()
+        if length.isdigit():
+            self._bound(int(length[:20]))
         if "\x00" in self._scope["path"]:
             raise invalid_input("path", "", "holds the character U+0000")
         if b"%00" in self._scope["query_string"]:
@@ -93,8 +98,7 @@ class _Request:
         message = await self._receive()
         if message["type"] == "http.request":
             self._body_bytes += len(message.get("body", b""))
-            if self._body_bytes > self._max_body_bytes:
-                raise self._too_large()
+            self._bound(self._body_bytes)
         return message
 
     async def send(self, message: Message) -> None:
@@ -142,8 +146,10 @@ class _Request:
             because=self._because,
         )
 
-    def _too_large(self) -> Problem:
-        return Problem(413, "too-large", f"The body takes more than {self._max_body_bytes} bytes.")
+    def _bound(self, size: int) -> None:
+        most = self._max_body_bytes
+        if most is not None and size > most:
+            raise Problem(413, "too-large", f"The body takes more than {most} bytes.")
 
 
 def route_template(scope: Scope) -> str:
