@@ -1,4 +1,4 @@
-"""A system of its own for each module: its tests kill what they like."""
+"""One system for all journeys and faults, on servers of its own: tests kill what they like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crm_stack.stack import Stack
 from system import System
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def system(tmp_path_factory) -> Iterator[System]:
     with ExitStack() as cleanup:
         stack = cleanup.enter_context(Stack())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from crm_stack.stack import Stack
 from system import System
 
+ORDER_ID = re.compile(r"c[0-9]{3}-")
 CUSTOMERS = 60
 SENDERS = 6
 BATCH = 10
@@ -167,7 +169,8 @@ async def _judged(
 ) -> Verdict:
     orders = """
         select data->>'order_id' as order_id, partition_key::text as customer_id from log
-        where type = 'contacts.purchase.completed' order by epoch, xid, gp"""
+        where type = 'contacts.purchase.completed' and data->>'order_id' ~ '^c[0-9]{3}-'
+        order by epoch, xid, gp"""
     own, heard = await contacts.fetch(orders), await analytics.fetch(orders)
     first, gaps = await _first_occurrences(stack.kafka.bootstrap)
     expected = {
@@ -229,7 +232,9 @@ async def _first_occurrences(bootstrap: str) -> tuple[list[str], int]:
                         gaps += known[number] != event_id
                     elif number == len(known) + 1:
                         known[number] = event_id
-                        order_ids.append(orjson.loads(record.value)["order_id"])
+                        order_id = orjson.loads(record.value)["order_id"]
+                        if ORDER_ID.match(order_id):
+                            order_ids.append(order_id)
                     else:
                         gaps += 1
         return order_ids, gaps

@@ -68,11 +68,12 @@ class System:
 
 
 def kill(service: Service) -> None:
-    """kill -9, and start it again at once."""
+    """kill -9, and start it again at once; back when it is ready."""
     assert service.process is not None
     service.process.kill()
     service.process.wait()
     service.start()
+    service.wait_ready()
 
 
 def freeze(service: Service) -> None:
