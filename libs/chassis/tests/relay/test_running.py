@@ -104,6 +104,25 @@ async def test_a_producer_given_up_leaves_nothing_running(
     assert {task for task in asyncio.all_tasks() if "aiokafka" in repr(task)} == set()
 
 
+async def test_told_to_end_while_kafka_is_away_it_ends_and_the_rows_stay_owed(
+    relay_of: Callable[..., Relay], pool: asyncpg.Pool, stack: Stack, kafka: str, rows: Rows
+) -> None:
+    beats = Beats()
+    async with running(relay_of(rows.topic), beats):
+        await rows.write(100)
+        await sent(pool, rows.count)
+        stack.kafka.pause()
+        await rows.write(100)
+        await beats.more(3)
+    stack.kafka.resume()
+    owed = rows.count - sum((await load(pool)).sequences.values())
+    async with running(relay_of(rows.topic)):
+        await sent(pool, rows.count)
+
+    assert owed == 100
+    assert taken(await heard(kafka, rows.topic)) == filled(rows.written)
+
+
 async def test_a_relay_without_the_lease_sends_nothing(
     relay_of: Callable[..., Relay], pool: asyncpg.Pool, kafka: str, rows: Rows
 ) -> None:

@@ -28,7 +28,11 @@ _BETWEEN: Final = """
     and (l.epoch, l.xid, l.gp) <= ($4::int, $5::text::xid8, $6::bigint)
     and (l.epoch < (select max(epoch) from log_epoch)
          or l.xid < pg_snapshot_xmin(pg_current_snapshot()))"""
-_INSTANT: Final = """to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+# asyncpg writes the first and the last instant a datetime can hold as infinities, which to_char
+# makes null of. Go's zero time is the first one, and senders do send it.
+_INSTANT: Final = """coalesce(to_char({0} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    case when {0} < '2000-01-01' then '0001-01-01T00:00:00.000000Z'
+         else '9999-12-31T23:59:59.999999Z' end)"""
 # Ids and instants come as text: PostgreSQL renders a row in less than half the time that making
 # objects of it here takes (measured 2.4 against 5.4 us). `stored` bounds what is read from TOAST
 # at all, `rendered` what comes over the wire.
