@@ -20,4 +20,6 @@ def happened_at(occurred_at: datetime, recorded_at: datetime) -> datetime:
 
     Never measured against the reader's own clock, so that a rebuild agrees.
     """
-    return recorded_at if occurred_at - recorded_at > TOLERANCE else occurred_at
+    if occurred_at > recorded_at and occurred_at - recorded_at > TOLERANCE:
+        return recorded_at
+    return occurred_at

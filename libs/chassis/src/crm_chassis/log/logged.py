@@ -36,7 +36,7 @@ class LoggedEvent(Generic[E_co]):
     `key` is the key of the row that is being folded, set by the chassis before each fold.
     """
 
-    __slots__ = ("_contract", "_event", "_keys", "_row", "key", "position", "type")
+    __slots__ = ("_contract", "_event", "_keys", "_row", "key", "type")
 
     def __init__(
         self,
@@ -50,7 +50,6 @@ class LoggedEvent(Generic[E_co]):
         self._event: Event | None = None
         self.key: tuple[Any, ...] = ()
         self.type: str = row["type"]
-        self.position = Position(row["epoch"], int(row["xid"]), row["gp"])
 
     @property
     def event(self) -> E_co:
@@ -63,6 +62,15 @@ class LoggedEvent(Generic[E_co]):
     def data(self) -> dict[str, Any]:
         """The JSON as written: sealed, not upcast. For folds that need a field and no more."""
         return orjson.loads(self._row["data"])
+
+    @property
+    def schema_version(self) -> int:
+        """The version `data` was written in; `event` is of the newest."""
+        return self._row["schema_version"]
+
+    @property
+    def position(self) -> Position:
+        return Position(self._row["epoch"], int(self._row["xid"]), self._row["gp"])
 
     @property
     def event_id(self) -> UUID:

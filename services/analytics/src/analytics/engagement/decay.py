@@ -51,12 +51,18 @@ def log_sum(terms: Sequence[float]) -> float | None:
         return None
     if len(terms) == 1:
         return terms[0]
+    if len(terms) == 2:  # noqa: PLR2004  # the case that counts: a sum and one more fact
+        one, other = terms
+        larger, smaller = (one, other) if one > other else (other, one)
+        return larger + math.log1p(math.exp(smaller - larger))
     largest = max(terms)
     return largest + math.log(math.fsum([math.exp(term - largest) for term in terms]))
 
 
 def log_add(s: float | None, terms: Sequence[float]) -> float | None:
     """The logarithm of exp(s) plus the sum of exp(term)."""
+    if not terms:
+        return s
     return log_sum(terms) if s is None else log_sum([s, *terms])
 
 

@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from crm_chassis.log.entries import Statement
 from crm_chassis.projection.model import BatchModel
 
-from analytics.engagement.sums import (
-    Batch,
-    DayEntry,
-    DayKey,
-    Sums,
-    Tally,
-    add_up,
-    apply_caps,
-    pack,
-    unpack,
-    weigh_all,
-)
+from analytics.engagement.sums import NOTHING, Batch, DayKey, Sums, add_up, apply_caps, weigh_all
 from analytics.engagement.weighing import scale
 
 if TYPE_CHECKING:
@@ -47,19 +36,22 @@ from unnest($2::uuid[], $3::text[], $4::date[]) as k(customer_id, kind, day)
 join engagement_day d
   on d.model_id = $1 and d.customer_id = k.customer_id and d.kind = k.kind and d.day = k.day
 """
+# A fact that a cap leaves out changes neither sum.
+MOVED: Final = "(e.s, e.s_negative) is distinct from (excluded.s, excluded.s_negative)"
+# In the order of their ids, as everyone locks them: else two writers wait for each other.
 WRITE_SUMS: Final = f"""
 insert into engagement as e
     (model_id, customer_id, s, s_negative, counted, clamped, last_fact_at, unpublished, due_at)
-select $1::bigint, u.*, case when u.moved then now() end
+select $1::bigint, u.*, true, now()
 from unnest($2::uuid[], $3::float8[], $4::float8[], $5::bigint[], $6::bigint[],
-            $7::timestamptz[], $8::boolean[])
-    as u(customer_id, s, s_negative, counted, clamped, last_fact_at, moved)
+            $7::timestamptz[]) as u(customer_id, s, s_negative, counted, clamped, last_fact_at)
+order by u.customer_id
 on conflict (model_id, customer_id) do update set
     s = excluded.s, s_negative = excluded.s_negative, counted = excluded.counted,
     clamped = excluded.clamped, last_fact_at = excluded.last_fact_at, changes = e.changes + 1,
-    unpublished = e.unpublished or excluded.unpublished,
-    due_at = case when excluded.due_at is null then e.due_at else coalesce(
-        e.due_at, greatest(now(), e.moved_at + interval '{MOVED_EVERY_SECONDS} s')) end
+    unpublished = e.unpublished or {MOVED},
+    due_at = case when e.due_at is null and {MOVED}
+        then greatest(now(), e.moved_at + interval '{MOVED_EVERY_SECONDS} s') else e.due_at end
 """  # noqa: S608  # constants only
 # Rows that stand differently though their sums did not change; one may be new here.
 OWE_STANDINGS: Final = f"""
@@ -116,37 +108,22 @@ async def read_sums(
 
 async def _read_days(
     pool: asyncpg.Pool, model_id: int, keys: Iterable[DayKey]
-) -> dict[DayKey, list[DayEntry]]:
-    columns = list(zip(*keys, strict=True))
+) -> dict[DayKey, bytes]:
+    columns = list(map(list, zip(*keys, strict=True)))
     if not columns:
         return {}
     rows = await pool.fetch(READ_DAYS, model_id, *columns)
-    return {DayKey(row[0], row[1], row[2]): unpack(row[3]) for row in rows}
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
 def _write_sums(model_id: int, before: Mapping[UUID, Sums], batch: Batch) -> Statement:
-    nothing = Sums()
-    # In the order of their ids, as everyone locks them: else two writers wait for each other.
     rows = [
-        _row(customer_id, before.get(customer_id, nothing), tally)
-        for customer_id, tally in sorted(batch.tallies.items(), key=_by_id)
+        (customer_id, *add_up(before.get(customer_id, NOTHING), tally))
+        for customer_id, tally in batch.tallies.items()
     ]
     return Statement(WRITE_SUMS, (model_id, *map(list, zip(*rows, strict=True))))
 
 
-def _row(customer_id: UUID, sums: Sums, tally: Tally) -> tuple[Any, ...]:
-    after = add_up(sums, tally)
-    moved = bool(tally.positive or tally.negative or tally.replaced or tally.replaced_negative)
-    return (
-        customer_id, after.s, after.s_negative, after.counted, after.clamped, after.last_fact_at,
-        moved,
-    )  # fmt: skip
-
-
-def _write_days(model_id: int, days: Mapping[DayKey, Sequence[DayEntry]]) -> Statement:
-    keys = list(map(list, zip(*days, strict=True)))
-    return Statement(WRITE_DAYS, (model_id, *keys, [pack(entries) for entries in days.values()]))
-
-
-def _by_id(item: tuple[UUID, Tally]) -> int:
-    return item[0].int
+def _write_days(model_id: int, days: Mapping[DayKey, bytes]) -> Statement:
+    keys = map(list, zip(*days, strict=True))
+    return Statement(WRITE_DAYS, (model_id, *keys, list(days.values())))

@@ -147,7 +147,7 @@ def course(
         ((_since(each, found, basis), n, each) for n, each, found in _weighed(facts, weigh))
     )
     sums: dict[UUID, Sums] = {}
-    days: dict[DayKey, list[DayEntry]] = {}
+    days: dict[DayKey, bytes] = {}
     done = 0
     for at in instants:
         end = done
@@ -187,8 +187,9 @@ def _left_out(weighed: Sequence[tuple[LoggedEvent[Any], Weighed]]) -> set[UUID]:
     for each, found in weighed:
         cap = found.kind.cap_per_day
         if cap is not None:
-            key = DayKey(each.partition_key, found.kind.name, found.at.date())
-            days.setdefault(key, []).append((day_entry(each, found), each.event_id, cap))
+            key = (each.partition_key, found.kind.name, found.at.date())
+            entry = day_entry(each.event_id, found.at, found.log_weight)
+            days.setdefault(key, []).append((entry, each.event_id, cap))
     return {event_id for day in days.values() for _, event_id, _ in sorted(day)[day[0][2] :]}
 
 
