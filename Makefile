@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PACKAGES := libs/events libs/chassis libs/stack services/contacts services/analytics
+OWN_MODULES := kith-events=crm_events,kith-chassis=crm_chassis
 EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
 
 .PHONY: help demo test lint types fmt lock clean generate
@@ -37,7 +38,11 @@ test: $(READY) ## every tier but the long ones, on real servers (ARGS=... goes t
 lint: $(READY) ## ruff, import contracts, unused and missing dependencies
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --config .importlinter-pure
+	@set -e; for package in $(PACKAGES); do (cd $$package; \
+	  $(CURDIR)/$(BIN)/deptry --no-ansi src --package-module-name-map $(OWN_MODULES) 2>&1) \
+	  > .deptry.out || { cat .deptry.out; exit 1; }; done; rm -f .deptry.out
 
 types: $(READY) ## basedpyright, strict
 	@$(BIN)/basedpyright
