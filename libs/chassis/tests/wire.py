@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID, uuid5
 
 import asyncpg
@@ -22,6 +23,14 @@ AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 PATIENCE_S = 30.0
 
 Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+
+
+class Number(NamedTuple):
+    """A record as far as admission looks at it."""
+
+    offset: int
+    sequence: int | None
+    event_id: str | None
 
 
 def event_id(partition: int, number: int, branch: str = "") -> UUID:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from crm_chassis.inbox.admission import NOTHING_TAKEN, Mark, Numbered, admit
+from crm_chassis.inbox.admission import NOTHING_TAKEN, Mark, admit
 from hypothesis import given
 from hypothesis import strategies as st
+from wire import Number
 
 
-def numbered(*numbers: int | None, branch: str = "") -> list[Numbered]:
+def numbered(*numbers: int | None, branch: str = "") -> list[Number]:
     return [
-        Numbered(offset, number, None if number is None else f"{branch}{number}")
+        Number(offset, number, None if number is None else f"{branch}{number}")
         for offset, number in enumerate(numbers)
     ]
 
@@ -59,7 +60,7 @@ def test_a_record_without_a_number_holds_until_the_next_number_came() -> None:
 
 
 def test_the_marks_number_with_another_event_stops_the_partition() -> None:
-    records = [*numbered(1, 2), Numbered(2, 2, "other"), Numbered(3, 3, "3")]
+    records = [*numbered(1, 2), Number(2, 2, "other"), Number(3, 3, "3")]
 
     admission = admit(NOTHING_TAKEN, records)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from crm_chassis.inbox.admission import NOTHING_TAKEN, Mark, Numbered
+from crm_chassis.inbox.admission import NOTHING_TAKEN, Mark
 from crm_chassis.inbox.reading import BEGINNING, LOOK_AGAIN_EVERY_S, Phase, Reading
 from hypothesis import given
 from hypothesis import strategies as st
+from wire import Number
 
 NOW = 100.0
 
 
-def numbered(numbers: list[int], first: int = 0) -> list[Numbered]:
-    return [Numbered(first + at, number, str(number)) for at, number in enumerate(numbers)]
+def numbered(numbers: list[int], first: int = 0) -> list[Number]:
+    return [Number(first + at, number, str(number)) for at, number in enumerate(numbers)]
 
 
-def read_all(reading: Reading, log: list[Numbered], position: int, *, poll: int) -> list[int]:
+def read_all(reading: Reading, log: list[Number], position: int, *, poll: int) -> list[int]:
     """Poll a partition to its end, as the member does; what was taken, in order."""
     taken: list[int] = []
     polls = 0

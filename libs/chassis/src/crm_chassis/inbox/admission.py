@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,12 +21,15 @@ class Mark:
 NOTHING_TAKEN = Mark(sequence=0, event_id=None, offset=-1)
 
 
-class Numbered(NamedTuple):
+class Numbered(Protocol):
     """What admission needs to know of a record. `sequence` is None where it cannot be read."""
 
-    offset: int
-    sequence: int | None
-    event_id: str | None
+    @property
+    def offset(self) -> int: ...
+    @property
+    def sequence(self) -> int | None: ...
+    @property
+    def event_id(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,13 +13,10 @@ if TYPE_CHECKING:
 
     from crm_events.codec import Headers
 
-_UUID: Final = rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
-_INSTANT: Final = (
-    rb"[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
-    rb"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z"
-)
 _KINDS: Final = 4096
-_TEXT_BYTES: Final = 1024
+_META_BYTES: Final = 1024
+_VERSION_DIGITS: Final = 9  # below 2^31
+_SEQUENCE_DIGITS: Final = 18  # below 2^63
 
 # As the relay writes them. In any other order, or form, the codec alone decides.
 _CONSTANT: Final = ("ce_specversion", "content-type", "ce_type", "ce_dataschema", "ce_source")
@@ -32,11 +28,14 @@ _META: Final = {
     "ce_causationid": "causationid",
     "traceparent": "traceparent",
 }
-_WIDTH: Final = len(_CONSTANT) + len(_PLACE)
+_FIRST: Final = len(_CONSTANT)
+_WIDTH: Final = _FIRST + len(_PLACE)
 
-_is_place = re.compile(
-    b"\n".join((_UUID, _UUID, _INSTANT, _INSTANT, _UUID, rb"[1-9]\d{0,8}", rb"[1-9]\d{0,17}"))
-).fullmatch
+# Forms are compared with every digit made 0: a third of the time of a regular expression.
+_HEX: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_UUIDS: Final = b"00000000-0000-0000-0000-000000000000" * 3
+_INSTANTS: Final = b"0000-00-00T00:00:00.000000Z" * 2
 
 
 class Envelope(NamedTuple):
@@ -58,7 +57,7 @@ def envelope(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> 
     """The envelope of a record. Raises what `crm_events.codec.read_headers` raises.
 
     Records as the relay writes them are checked at a third of the codec's cost; a test holds the
-    two against each other.
+    two against each other. Only a date that no calendar has passes here: PostgreSQL refuses it.
     """
     return _quick(key, headers) or as_text(read_headers(key, headers))
 
@@ -83,28 +82,43 @@ def _quick(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> En
     """The envelope, or None where it is not exactly as the relay writes it."""
     if len(headers) < _WIDTH:
         return None
-    (n1, v1), (n2, v2), (n3, v3), (n4, v4), (n5, v5), (n6, v6) = headers[5:_WIDTH]
+    (n1, v1), (n2, v2), (n3, v3), (n4, v4), (n5, v5), (n6, v6) = headers[_FIRST:_WIDTH]
     if (n1, n2, n3, n4, n5, n6) != _PLACE:
         return None
-    try:
-        place = b"\n".join((key, v1, v2, v3, v4, v5, v6))  # pyright: ignore[reportArgumentType]
-        kind = _kind(tuple(headers[:5]))
-    except TypeError:  # no key, or a header without a value
-        return None
-    if kind is None or _is_place(place) is None:
+    kind = _kind(tuple(headers[:_FIRST]))
+    if (
+        kind is None
+        or key is None
+        or v1 is None
+        or v2 is None
+        or v3 is None
+        or v4 is None
+        or v5 is None
+        or v6 is None
+        or (key + v1 + v4).translate(_HEX) != _UUIDS
+        or (v2 + v3).translate(_DIGITS) != _INSTANTS
+        or not (_is_time(v2) and _is_time(v3))
+        or not (_is_number(v5, _VERSION_DIGITS) and _is_number(v6, _SEQUENCE_DIGITS))
+    ):
         return None
     meta: str | None = None
     if len(headers) > _WIDTH:
         meta = _meta(headers[_WIDTH:])
         if meta is None:
             return None
-    partition_key, event_id, occurred_at, recorded_at, stream_id, version, sequence = (
-        place.decode().split("\n")
-    )
     return Envelope(
-        int(sequence), event_id, stream_id, version, kind[0], kind[1], partition_key,
-        occurred_at, recorded_at, meta,
+        int(v6), v1.decode(), v4.decode(), v5.decode(), kind[0], kind[1], key.decode(),
+        v2.decode(), v3.decode(), meta,
     )  # fmt: skip
+
+
+def _is_time(instant: bytes) -> bool:
+    """PostgreSQL takes 24:00:00 and a second 60; the codec does not. Its years begin with 1."""
+    return instant[11:13] < b"24" and instant[17:19] < b"60" and instant[:4] > b"0000"
+
+
+def _is_number(digits: bytes, most: int) -> bool:
+    return len(digits) <= most and digits.isdigit() and digits[0] != ord("0")
 
 
 @lru_cache(_KINDS)
@@ -113,7 +127,7 @@ def _kind(headers: tuple[tuple[str, bytes | None], ...]) -> tuple[str, str] | No
     if tuple(name for name, _ in headers) != _CONSTANT:
         return None
     try:
-        read = read_headers(_EXAMPLE_KEY, (*headers, *_EXAMPLE_PLACE))
+        read = read_headers(_EXAMPLE_ID, (*headers, *_EXAMPLE_PLACE))
     except Exception:  # noqa: BLE001  # the codec will say it of the whole record
         return None
     return read.type, str(read.schema_version)
@@ -123,7 +137,7 @@ def _meta(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
     meta: dict[str, str] = {}
     for name, value in headers:
         known = _META.get(name)
-        if known is None or not value or len(value) > _TEXT_BYTES or b"\0" in value:
+        if known is None or not value or len(value) > _META_BYTES or b"\0" in value:
             return None
         try:
             meta[known] = value.decode()
@@ -137,7 +151,6 @@ def _json(meta: Mapping[str, str]) -> str | None:
 
 
 _EXAMPLE_ID: Final = b"00000000-0000-7000-8000-000000000001"
-_EXAMPLE_KEY: Final = _EXAMPLE_ID
 _EXAMPLE_PLACE: Final = (
     ("ce_id", _EXAMPLE_ID),
     ("ce_time", b"2026-01-01T00:00:00Z"),

@@ -246,7 +246,7 @@ class Member:
                 await asyncio.sleep(0)
             reading = self.readings[tp]
             mark = reading.mark
-            step = reading.advance([each.numbered for each in heard], now=time.monotonic())
+            step = reading.advance(heard, now=time.monotonic())
             if step.taken:
                 before[tp] = mark
                 chosen = [heard[index] for index in step.taken]

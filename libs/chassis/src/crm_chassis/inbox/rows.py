@@ -12,7 +12,6 @@ import orjson
 from crm_events.codec import read_headers
 from crm_events.errors import BadEnvelopeError, UnreadableRecordError
 
-from crm_chassis.inbox.admission import Numbered
 from crm_chassis.inbox.envelope import Envelope, as_text, envelope
 
 if TYPE_CHECKING:
@@ -31,20 +30,13 @@ LATEST_MS: Final = 253_402_300_799_000  # the year 9999
 
 
 class Heard(NamedTuple):
-    """A polled record and its envelope, or what is wrong with that."""
+    """A polled record, its number and event id (None where they cannot be read), its envelope."""
 
+    offset: int
+    sequence: int | None
+    event_id: str | None
     record: ConsumerRecord[bytes, bytes]
-    envelope: Envelope | BadEnvelopeError | None  # None: it has no readable number
-
-    @property
-    def numbered(self) -> Numbered:
-        match self.envelope:
-            case None:
-                return Numbered(self.record.offset, None, None)
-            case BadEnvelopeError(sequence=sequence, event_id=event_id):
-                return Numbered(self.record.offset, sequence, str(event_id))
-            case Envelope(sequence=sequence, event_id=event_id):
-                return Numbered(self.record.offset, sequence, event_id)
+    envelope: Envelope | BadEnvelopeError | None
 
 
 class Row(NamedTuple):
@@ -70,16 +62,17 @@ class Aside(NamedTuple):
 def hear(record: ConsumerRecord[bytes, bytes]) -> Heard:
     """Read a record's envelope; never raises."""
     try:
-        return Heard(record, envelope(record.key, record.headers))
+        read = envelope(record.key, record.headers)
     except BadEnvelopeError as flaw:
-        return Heard(record, flaw)
+        return Heard(record.offset, flaw.sequence, str(flaw.event_id), record, flaw)
     except UnreadableRecordError:
-        return Heard(record, None)
+        return Heard(record.offset, None, None, record, None)
+    return Heard(record.offset, read.sequence, read.event_id, record, read)
 
 
 def row_of(heard: Heard) -> Row | Aside:
     """The row of a record whose number is readable, or what is kept of it and why."""
-    record, read = heard
+    record, read = heard.record, heard.envelope
     if not isinstance(read, Envelope):
         return set_aside(record, str(read))
     value = record.value
