@@ -16,6 +16,7 @@ from crm_chassis.http.reads import Checkpoints
 from crm_chassis.http.serving import http_loop
 from crm_chassis.ids import new_id
 from crm_chassis.inbox.loop import Inbox
+from crm_chassis.key_outbox import KeyOutbox
 from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
 from crm_chassis.lifecycle import Supervisor
@@ -158,6 +159,15 @@ def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) ->
         wake=core.wakeups.subscribe(),
         clock=clock,
     )
+    keys = KeyOutbox(
+        pool=pool,
+        service=SERVICE,
+        bootstrap=settings.kafka_bootstrap,
+        replication_factor=settings.kafka_replication_factor,
+        min_insync=settings.kafka_min_insync,
+        lease=lease,
+        wake=core.wakeups.subscribe(),
+    )
     projector = Projector(
         pool=pool,
         log=core.log,
@@ -181,5 +191,6 @@ def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) ->
     supervisor.add("lease", lease.run)
     supervisor.add("projector", projector.run)
     supervisor.add("relay", relay.run)
+    supervisor.add("keys", keys.run)
     supervisor.add("inbox", inbox.run)
     supervisor.add("watchdog", watch)

@@ -35,7 +35,11 @@ class World:
 
     def tell(self, kind, **call):
         arrival = Arrival(
-            source="shop", received_at=NOW, sent_at=None, minted_id=UUID(int=5), currency="EUR"
+            source="shop",
+            received_at=NOW,
+            sent_at=None,
+            mint_id=lambda: UUID(int=5),
+            currency="EUR",
         )
         call.setdefault("event", "Clicked")
         message = read_message({"type": kind, **call}, kind=None, arrival=arrival)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from contacts.collector.orders import amount, completed, refunded
+from contacts.collector.orders import ORDERS, amount, order_fields
 from crm_events.contacts import OrderCompleted, OrderRefunded, Product
 from crm_events.errors import BadInputError
 from crm_events.money import Money
@@ -15,7 +15,9 @@ COMMON = {"customer_id": UUID(int=1), "message_id": "m", "source": "shop", "cont
 
 
 def order(**properties):
-    return completed({"order_id": "o-1", **properties}, COMMON, currency="EUR")
+    return OrderCompleted(
+        **{**COMMON, **order_fields({"order_id": "o-1", **properties}, currency="EUR")}
+    )
 
 
 def test_an_order_is_read_with_its_money_and_products():
@@ -31,7 +33,6 @@ def test_an_order_is_read_with_its_money_and_products():
         ],
     )  # fmt: skip
 
-    assert isinstance(found, OrderCompleted)
     assert found.order_id == "o-1"
     assert found.total == Money(amount=Decimal("27.5"), currency="USD")
     assert found.products == (
@@ -47,10 +48,10 @@ def test_an_order_is_read_with_its_money_and_products():
 
 
 def test_a_refund_is_an_order_that_went_back():
-    found = refunded({"order_id": 7, "total": "30"}, COMMON, currency="EUR")
+    found = order_fields({"order_id": 7, "total": "30"}, currency="EUR")
 
-    assert isinstance(found, OrderRefunded)
-    assert (found.order_id, found.total) == ("7", Money(amount=Decimal(30), currency="EUR"))
+    assert ORDERS["Order Refunded"] is OrderRefunded
+    assert (found["order_id"], found["total"]) == ("7", Money(amount=Decimal(30), currency="EUR"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from contacts.collector.segment import NOBODY_YET, Arrival, Kind, belonging_to, merged, read_message
+from contacts.collector.segment import Arrival, Kind, merged, read_message
 from crm_events.contacts import (
     EventTracked,
     GroupJoined,
@@ -26,7 +26,7 @@ MINTED = UUID(int=9)
 
 def read(call, *, kind=None, sent_at=None):
     arrival = Arrival(
-        source="shop", received_at=RECEIVED, sent_at=sent_at, minted_id=MINTED, currency="EUR"
+        source="shop", received_at=RECEIVED, sent_at=sent_at, mint_id=lambda: MINTED, currency="EUR"
     )
     return read_message(call, kind=kind, arrival=arrival)
 
@@ -59,15 +59,11 @@ def track(**more):
     ],
 )  # fmt: skip
 def test_each_call_becomes_its_fact(call, fact, said):
-    message = read(call)
+    found = read(call).fact.of(UUID(int=3))
 
-    assert type(message.fact) is fact
-    assert {name: getattr(message.fact, name) for name in said} == said
-    assert (message.fact.customer_id, message.fact.source) == (NOBODY_YET, "shop")
-
-
-def test_a_fact_gets_its_customer():
-    assert belonging_to(UUID(int=3), read(track()).fact).customer_id == UUID(int=3)
+    assert type(found) is fact
+    assert {name: getattr(found, name) for name in said} == said
+    assert (found.customer_id, found.source) == (UUID(int=3), "shop")
 
 
 def test_the_route_says_what_a_call_is():
@@ -196,7 +192,7 @@ def test_a_batch_may_state_its_context_once():
 def test_what_a_call_bears_besides_is_kept_in_its_context():
     call = track(anonymousId="a", integrations={"All": False}, context={"ip": "1.2.3.4"})
 
-    assert read(call).fact.context == {
+    assert read(call).fact.of(UUID(int=3)).context == {
         "ip": "1.2.3.4",
         "integrations": {"All": False},
         "anonymousId": "a",

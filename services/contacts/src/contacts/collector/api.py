@@ -157,22 +157,20 @@ class Collector:
             headers["Kith-Position"] = str(taken.position)
         return Response(_success(taken.refused), headers=headers, media_type="application/json")
 
-    def _arrival(
-        self, source: str, received_at: datetime, envelope: Mapping[str, Any]
-    ) -> Callable[[], Arrival]:
+    def _arrival(self, source: str, received_at: datetime, envelope: Mapping[str, Any]) -> Arrival:
         told = envelope.get("sentAt")
         sent_at = None if told is None else instant(told, "/sentAt")
         merged({}, envelope)
-        return lambda: Arrival(
+        return Arrival(
             source=source,
             received_at=received_at,
             sent_at=sent_at,
-            minted_id=self._mint_id(),
+            mint_id=self._mint_id,
             currency=self._rules.currency,
         )
 
     def _read(
-        self, batch: bodies.Batch, kind: Kind | None, arrival: Callable[[], Arrival]
+        self, batch: bodies.Batch, kind: Kind | None, arrival: Arrival
     ) -> tuple[tuple[Numbered, ...], tuple[Refused, ...]]:
         messages: list[Numbered] = []
         refused: list[Refused] = []
@@ -181,9 +179,7 @@ class Collector:
                 if not batch.clean:
                     check_message(raw)
                 whole = merged(raw, batch.envelope)
-                messages.append(
-                    Numbered(at, raw, read_message(whole, kind=kind, arrival=arrival()))
-                )
+                messages.append(Numbered(at, raw, read_message(whole, kind=kind, arrival=arrival)))
             except BadInputError as error:
                 refused.append(Refused(at, raw, error))
         return tuple(messages), tuple(refused)

@@ -13,7 +13,6 @@ from crm_chassis.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
 
 from contacts.collector.identity import follow, identifiers_of
-from contacts.collector.segment import belonging_to
 from contacts.people.draft import Cause
 from contacts.people.identifiers import distinct
 from contacts.people.registry import retried
@@ -176,7 +175,7 @@ class Intake:
             facts[stream_id] = Fact(
                 stream_id,
                 NewEvent(
-                    event=belonging_to(customer_id, one.message.fact),
+                    event=one.message.fact.of(customer_id),
                     event_id=event_id,
                     occurred_at=one.message.occurred_at,
                     partition_key=customer_id,

@@ -6,15 +6,18 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from crm_events.contacts import OrderCompleted, OrderRefunded, Product
+from crm_events.contacts import Order, OrderCompleted, OrderRefunded, Product
 from crm_events.errors import BadInputError
 from crm_events.money import Money
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COMPLETED: Final = "Order Completed"
-REFUNDED: Final = "Order Refunded"
+ORDERS: Final[Mapping[str, type[Order]]] = {
+    "Order Completed": OrderCompleted,
+    "Order Refunded": OrderRefunded,
+}
+"""The tracked events that are orders, by the name the specification gives them."""
 
 TOTAL_FIELDS: Final = ("total", "revenue", "value")
 """Where the money may stand, in this order; without any of them the products are added up."""
@@ -34,26 +37,27 @@ _PRODUCT_AMOUNTS: Final = ("price", "quantity")
 _TAKEN: Final = frozenset({"order_id", "currency", "products"})
 
 
-def completed(
-    properties: Mapping[str, Any], common: Mapping[str, Any], *, currency: str
-) -> OrderCompleted:
-    """`Order Completed`; its total is positive or zero.
+def order_fields(properties: Mapping[str, Any], *, currency: str) -> dict[str, Any]:
+    """An order's own fields, from what was told of it; `currency` is of orders that name none.
 
     Raises:
-        BadInputError: its id, money or products cannot be read.
+        BadInputError: its id, money or products cannot be read, or its total is below zero.
     """
-    return OrderCompleted(**_order(properties, common, currency))
-
-
-def refunded(
-    properties: Mapping[str, Any], common: Mapping[str, Any], *, currency: str
-) -> OrderRefunded:
-    """`Order Refunded`; its total is what went back, positive or zero.
-
-    Raises:
-        BadInputError: its id, money or products cannot be read.
-    """
-    return OrderRefunded(**_order(properties, common, currency))
+    lines, rest_of_lines = _products(properties.get("products"))
+    taken, total = _total(properties, lines)
+    if total < 0:
+        raise BadInputError(f"/properties/{taken}", "is below zero", "invalid-money")
+    rest = {
+        name: value for name, value in properties.items() if name not in _TAKEN and name != taken
+    }
+    if any(rest_of_lines):
+        rest["products"] = rest_of_lines
+    return {
+        "order_id": _order_id(properties.get("order_id")),
+        "total": Money(amount=total, currency=_currency(properties.get("currency"), currency)),
+        "products": lines,
+        "properties": rest,
+    }
 
 
 def amount(value: object, pointer: str) -> Decimal:
@@ -83,27 +87,6 @@ def amount(value: object, pointer: str) -> Decimal:
     if rounded is None or rounded != number:
         raise _unreadable(pointer)
     return rounded.normalize() + 0  # + 0: no negative zero
-
-
-def _order(
-    properties: Mapping[str, Any], common: Mapping[str, Any], currency: str
-) -> dict[str, Any]:
-    lines, rest_of_lines = _products(properties.get("products"))
-    taken, total = _total(properties, lines)
-    if total < 0:
-        raise BadInputError(f"/properties/{taken}", "is below zero", "invalid-money")
-    rest = {
-        name: value for name, value in properties.items() if name not in _TAKEN and name != taken
-    }
-    if any(rest_of_lines):
-        rest["products"] = rest_of_lines
-    return {
-        **common,
-        "order_id": _order_id(properties.get("order_id")),
-        "total": Money(amount=total, currency=_currency(properties.get("currency"), currency)),
-        "products": lines,
-        "properties": rest,
-    }
 
 
 def _total(properties: Mapping[str, Any], lines: tuple[Product, ...]) -> tuple[str, Decimal]:

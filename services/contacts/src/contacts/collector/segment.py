@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
-from uuid import UUID
 
 import orjson
 from crm_events.contacts import (
@@ -22,21 +21,18 @@ from crm_events.contacts import (
 )
 from crm_events.errors import BadInputError
 from crm_events.gate import LIMITS, check_value
-from pydantic import ValidationError
 
-from contacts.collector.orders import COMPLETED, REFUNDED, completed, refunded
-from contacts.people.identifiers import MAX_ID_BYTES, IdentifierInvalidError, identifier
+from contacts.collector.orders import ORDERS, order_fields
+from contacts.people.identifiers import MAX_ID_BYTES, IdentifierInvalidError, check_id, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from uuid import UUID
 
     from crm_events.contacts import Hit
 
 SHARED: Final = ("context", "integrations")
 """What a batch may state once for all of its messages."""
-
-NOBODY_YET: Final = UUID(int=0)
-"""Stands in a fact until its customer is known."""
 
 
 class Kind(StrEnum):
@@ -57,13 +53,25 @@ class Arrival:
     source: str  # the name of the write key
     received_at: datetime
     sent_at: datetime | None  # by the sender's clock
-    minted_id: UUID  # the message id where the sender gave none
+    mint_id: Callable[[], UUID]  # for a message without an id of its own
     currency: str  # of orders that name none
 
 
 @dataclass(frozen=True, slots=True)
+class PendingFact:
+    """A fact but for its customer. `fields` were all checked."""
+
+    kind: type[Hit | Order]
+    fields: dict[str, Any]
+
+    def of(self, customer_id: UUID) -> Hit | Order:
+        """The fact of this customer."""
+        return self.kind(customer_id=customer_id, **self.fields)
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One call, checked. `fact` bears `NOBODY_YET` until `belonging_to` names its customer."""
+    """One call, checked."""
 
     kind: Kind
     message_id: str
@@ -73,7 +81,7 @@ class Message:
     mail: Identifier | None  # from the traits
     previous: str | None  # alias: the id that was used before
     traits: Mapping[str, Any]  # identify: what it tells about the person
-    fact: Hit | Order
+    fact: PendingFact
 
     @property
     def bearer(self) -> Identifier:
@@ -86,7 +94,7 @@ class Message:
     @property
     def tells_who(self) -> bool:
         """Whether decisions about people follow from it, beyond knowing its sender."""
-        return self.kind in {Kind.IDENTIFY, Kind.ALIAS}
+        return self.kind is Kind.IDENTIFY or self.kind is Kind.ALIAS
 
 
 def read_message(raw: object, *, kind: str | None, arrival: Arrival) -> Message:
@@ -103,7 +111,7 @@ def read_message(raw: object, *, kind: str | None, arrival: Arrival) -> Message:
     which = _kind(kind if kind is not None else call.get("type"))
     traits = _object(call, "traits")
     context = _object(call, "context")
-    message_id = _id(call, "messageId") or str(arrival.minted_id)
+    message_id = _id(call, "messageId") or str(arrival.mint_id())
     user = _identifier(call, "userId", Namespace.USER)
     anonymous = _identifier(call, "anonymousId", Namespace.ANONYMOUS)
     mail = _mail(traits if which == Kind.IDENTIFY else {}, context)
@@ -116,15 +124,10 @@ def read_message(raw: object, *, kind: str | None, arrival: Arrival) -> Message:
         user=user,
         anonymous=anonymous,
         mail=mail,
-        previous=_previous(call) if which == Kind.ALIAS else None,
+        previous=_required(call, "previousId") if which == Kind.ALIAS else None,
         traits=traits if which == Kind.IDENTIFY else {},
         fact=_fact(which, call, message_id=message_id, context=context, arrival=arrival),
     )
-
-
-def belonging_to(customer_id: UUID, fact: Hit | Order) -> Hit | Order:
-    """The fact, with its customer."""
-    return fact.model_copy(update={"customer_id": customer_id})
 
 
 def instant(text: object, pointer: str) -> datetime:
@@ -204,10 +207,9 @@ def _id(call: Mapping[str, Any], name: str) -> str | None:
 
 def _checked(value: str, name: str) -> str:
     try:
-        identifier(Namespace.USER, value, region=None)
+        return check_id(Namespace.USER, value)
     except IdentifierInvalidError as error:
         raise BadInputError(f"/{name}", error.reason, "invalid-id") from error
-    return value
 
 
 def _identifier(call: Mapping[str, Any], name: str, namespace: Namespace) -> Identifier | None:
@@ -215,11 +217,11 @@ def _identifier(call: Mapping[str, Any], name: str, namespace: Namespace) -> Ide
     return None if value is None else Identifier(namespace=namespace, value=value, given=value)
 
 
-def _previous(call: Mapping[str, Any]) -> str:
-    previous = _id(call, "previousId")
-    if previous is None:
-        raise BadInputError("/previousId", "is missing", "missing-id")
-    return previous
+def _required(call: Mapping[str, Any], name: str) -> str:
+    found = _id(call, name)
+    if found is None:
+        raise BadInputError(f"/{name}", "is missing", "missing-id")
+    return found
 
 
 def _mail(traits: Mapping[str, Any], context: Mapping[str, Any]) -> Identifier | None:
@@ -263,50 +265,42 @@ def _fact(
     message_id: str,
     context: dict[str, Any],
     arrival: Arrival,
-) -> Hit | Order:
+) -> PendingFact:
     properties = _object(call, "properties")
-    common: dict[str, Any] = {
-        "customer_id": NOBODY_YET,
+    fields: dict[str, Any] = {
         "message_id": message_id,
         "source": arrival.source,
+        "properties": properties,
         "context": _besides(call, context),
     }
-    try:
-        match kind:
-            case Kind.TRACK:
-                return _tracked(call, properties, common, arrival.currency)
-            case Kind.PAGE:
-                return PageViewed(name=_name(call), properties=_seen(call, properties), **common)
-            case Kind.SCREEN:
-                return ScreenViewed(name=_name(call), properties=_seen(call, properties), **common)
-            case Kind.IDENTIFY:
-                return TraitsReceived(properties=_object(call, "traits"), **common)
-            case Kind.GROUP:
-                group_id = _id(call, "groupId")
-                if group_id is None:
-                    raise BadInputError("/groupId", "is missing", "missing-id")
-                return GroupJoined(group_id=group_id, properties=_object(call, "traits"), **common)
-            case Kind.ALIAS:
-                return IdAliased(properties={"previousId": _previous(call)}, **common)
-    except ValidationError as error:
-        pointer = "/" + "/".join(str(part) for part in error.errors()[0]["loc"])
-        raise BadInputError(pointer, error.errors()[0]["msg"], "invalid-field") from error
+    match kind:
+        case Kind.TRACK:
+            return _tracked(call, fields, arrival.currency)
+        case Kind.PAGE:
+            seen = {"name": _name(call), "properties": _seen(call, properties)}
+            return PendingFact(PageViewed, fields | seen)
+        case Kind.SCREEN:
+            seen = {"name": _name(call), "properties": _seen(call, properties)}
+            return PendingFact(ScreenViewed, fields | seen)
+        case Kind.IDENTIFY:
+            return PendingFact(TraitsReceived, fields | {"properties": _object(call, "traits")})
+        case Kind.GROUP:
+            group = {"group_id": _required(call, "groupId"), "properties": _object(call, "traits")}
+            return PendingFact(GroupJoined, fields | group)
+        case Kind.ALIAS:
+            former = {"previousId": _required(call, "previousId")}
+            return PendingFact(IdAliased, fields | {"properties": former})
 
 
-def _tracked(
-    call: Mapping[str, Any],
-    properties: dict[str, Any],
-    common: dict[str, Any],
-    currency: str,
-) -> Hit | Order:
+def _tracked(call: Mapping[str, Any], fields: dict[str, Any], currency: str) -> PendingFact:
     name = _name(call, "event")
     if name is None:
         raise BadInputError("/event", "is missing", "missing-field")
-    if name == COMPLETED:
-        return completed(properties, common, currency=currency)
-    if name == REFUNDED:
-        return refunded(properties, common, currency=currency)
-    return EventTracked(name=name, properties=properties, **common)
+    fact = ORDERS.get(name)
+    if fact is None:
+        fields["name"] = name
+        return PendingFact(EventTracked, fields)
+    return PendingFact(fact, fields | order_fields(fields["properties"], currency=currency))
 
 
 def _name(call: Mapping[str, Any], field: str = "name") -> str | None:

@@ -18,7 +18,7 @@ from contacts.people.decider import (
     decide,
     evolve,
 )
-from contacts.people.identifiers import digest
+from contacts.people.identifiers import digest, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from crm_events.contacts import Identifier, LinkReason
 
     from contacts.people.decider import PersonCommand, PersonEvent
+    from contacts.people.identifiers import Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Draft:
     def __init__(
         self,
         *,
-        holders: Mapping[bytes, UUID],
+        holders: Mapping[Name, UUID],
         people: Mapping[UUID, Loaded],
         digest_key: bytes,
         mint_id: Callable[[], UUID],
@@ -76,7 +77,7 @@ class Draft:
 
     def holder(self, identifier: Identifier) -> UUID | None:
         """The customer the identifier leads to, None where it is nobody's."""
-        return self._holders.get(self._digest(identifier))
+        return self._holders.get(name_of(identifier))
 
     def person(self, customer_id: UUID) -> Person:
         """The person with what was decided here already."""
@@ -176,9 +177,7 @@ class Draft:
                 pass
 
     def _reserve(self, customer_id: UUID, identifier: Identifier) -> None:
-        found = self._digest(identifier)
-        self._holders[found] = customer_id
+        name = name_of(identifier)
+        self._holders[name] = customer_id
+        found = digest(*name, key=self._digest_key)
         self._reservations[found] = Reservation(identifier.namespace, found, customer_id)
-
-    def _digest(self, identifier: Identifier) -> bytes:
-        return digest(identifier.namespace, str(identifier.value), key=self._digest_key)

@@ -11,7 +11,10 @@ from crm_events.contacts import Identifier, Namespace
 from email_validator import EmailNotValidError, validate_email
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+Name = tuple[Namespace, str]
+"""Namespace and normalised value: within all of them it is one person's."""
 
 MAX_ID_BYTES: Final = 255
 MAX_PHONE_CHARACTERS: Final = 64
@@ -42,6 +45,22 @@ def identifier(namespace: Namespace, given: str, *, region: str | None) -> Ident
     return Identifier(namespace=namespace, value=_normalised(namespace, given, region), given=given)
 
 
+def check_id(namespace: Namespace, given: str) -> str:
+    """The id of a user or visitor, as it is.
+
+    Raises:
+        IdentifierInvalidError: it is empty, above 255 bytes, or holds control characters.
+    """
+    if not given or given.isspace():
+        raise IdentifierInvalidError(namespace, "is empty")
+    # What is printable holds none of them, and nearly every id is.
+    if not given.isprintable() and any(unicodedata.category(one) in CONTROL for one in given):
+        raise IdentifierInvalidError(namespace, "holds control characters")
+    if len(given.encode()) > MAX_ID_BYTES:
+        raise IdentifierInvalidError(namespace, f"is above {MAX_ID_BYTES} bytes")
+    return given
+
+
 def digest(namespace: Namespace, value: str, *, key: bytes) -> bytes:
     """HMAC-SHA256 of a normalised identifier under the deployment's digest key, 32 bytes.
 
@@ -50,14 +69,14 @@ def digest(namespace: Namespace, value: str, *, key: bytes) -> bytes:
     return hmac.digest(key, f"{namespace}\x1f{value}".encode(), "sha256")
 
 
-def digests(identifiers: Sequence[Identifier], *, key: bytes) -> list[bytes]:
-    """The digests of identifiers that were just normalised, in their order."""
-    return [digest(one.namespace, str(one.value), key=key) for one in identifiers]
+def name_of(identifier: Identifier) -> Name:
+    """What tells the identifier from all others."""
+    return identifier.namespace, str(identifier.value)
 
 
 def distinct(identifiers: Iterable[Identifier]) -> tuple[Identifier, ...]:
     """Each identifier once."""
-    return tuple({(one.namespace, one.value): one for one in identifiers}.values())
+    return tuple({name_of(one): one for one in identifiers}.values())
 
 
 def _normalised(namespace: Namespace, given: str, region: str | None) -> str:
@@ -67,19 +86,9 @@ def _normalised(namespace: Namespace, given: str, region: str | None) -> str:
         case Namespace.PHONE:
             return _phone(given, region)
         case Namespace.USER | Namespace.ANONYMOUS:
-            return _opaque(namespace, given)
+            return check_id(namespace, given)
         case _:
             assert_never(namespace)
-
-
-def _opaque(namespace: Namespace, given: str) -> str:
-    if not given.strip():
-        raise IdentifierInvalidError(namespace, "is empty")
-    if any(unicodedata.category(character) in CONTROL for character in given):
-        raise IdentifierInvalidError(namespace, "holds control characters")
-    if len(given.encode()) > MAX_ID_BYTES:
-        raise IdentifierInvalidError(namespace, f"is above {MAX_ID_BYTES} bytes")
-    return given
 
 
 def _mail(given: str) -> str:

@@ -15,7 +15,7 @@ from crm_events.keys import new_key, wrap
 
 from contacts.people.decider import MAX_LINEAGE, NOBODY, evolve
 from contacts.people.draft import Draft, Loaded
-from contacts.people.identifiers import digests
+from contacts.people.identifiers import digest, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from crm_events.keys import Kek
 
     from contacts.people.decider import PersonEvent
+    from contacts.people.identifiers import Name
 
 MOST_ATTEMPTS: Final = 5
 REMEMBERED_HOLDERS: Final = 100_000
@@ -78,21 +79,22 @@ class Registry:
         # Digest to customer. Right for as long as it is kept: a reservation never moves.
         self._holders: OrderedDict[bytes, UUID] = OrderedDict()
 
-    async def holders(self, identifiers: Sequence[Identifier]) -> dict[bytes, UUID]:
-        """Whose the identifiers are, by digest; one statement for those not remembered."""
-        found: dict[bytes, UUID] = {}
-        kinds: dict[bytes, str] = {}
-        for one, key in zip(identifiers, digests(identifiers, key=self._digest_key), strict=True):
+    async def holders(self, identifiers: Sequence[Identifier]) -> dict[Name, UUID]:
+        """Whose the identifiers are; nobody's are missing. At most one statement."""
+        found: dict[Name, UUID] = {}
+        asked: dict[bytes, Name] = {}
+        for name in map(name_of, identifiers):
+            key = digest(*name, key=self._digest_key)
             known = self._holders.get(key)
             if known is None:
-                kinds[key] = one.namespace
+                asked[key] = name
             else:
                 self._holders.move_to_end(key)
-                found[key] = known
-        if kinds:
-            rows = await self._pool.fetch(HOLDERS, list(kinds.values()), list(kinds))
-            for row in rows:
-                found[row["digest"]] = self._remember(row["digest"], row["holder"])
+                found[name] = known
+        if asked:
+            kinds = [namespace for namespace, _ in asked.values()]
+            for row in await self._pool.fetch(HOLDERS, kinds, list(asked)):
+                found[asked[row["digest"]]] = self._remember(row["digest"], row["holder"])
         return found
 
     async def people(self, customer_ids: Collection[UUID]) -> dict[UUID, Loaded]:
@@ -116,7 +118,7 @@ class Registry:
         """A draft that knows these identifiers' holders and these people."""
         return self.draft_from(await self.holders(identifiers), await self.people(load))
 
-    def draft_from(self, holders: dict[bytes, UUID], people: dict[UUID, Loaded]) -> Draft:
+    def draft_from(self, holders: dict[Name, UUID], people: dict[UUID, Loaded]) -> Draft:
         """A draft on what was looked up and loaded before."""
         return Draft(
             holders=holders, people=people, digest_key=self._digest_key, mint_id=self._mint_id
