@@ -23,21 +23,17 @@ def show_leaders(console: Console, api: Api) -> list[dict[str, Any]]:
     """The ten best customers, and what made them so."""
     leaders = api.leaders(LEADERS)
     table = Table(title="The ten best customers, and why", box=box.SIMPLE, title_justify="left")
-    for heading, justify in [("", "right"), ("customer", "left"), ("score", "right")]:
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    table.add_column("purchases")
-    table.add_column("what it is made of (by month, largest first)")
+    table.add_column("")
+    table.add_column("customer", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("made of")
     for rank, leader in enumerate(leaders, start=1):
-        score = api.score(leader["customer_id"], explain=True, group_by="month", limit=3)
-        why = score["explanation"]
-        months = sorted(why["groups"], key=lambda part: -part["value"])[:3]
-        table.add_row(
-            str(rank),
-            leader["customer_id"],
-            f"{score['value']:.4f}",
-            str(score["counted"]),
-            "   ".join(f"{part['name']}: {part['value']:.2f}" for part in months),
-        )
+        score = api.score(leader["customer_id"], explain=True, group_by="month", limit=0)
+        groups = score["explanation"]["groups"]
+        best = sorted(groups, key=lambda part: part["value"], reverse=True)[:2]
+        months = ", ".join(f"{one['value']:.1f} by {one['name']}" for one in best)
+        made_of = f"{score['counted']} purchases: {months}"
+        table.add_row(str(rank), api.user(leader["customer_id"]), f"{score['value']:.2f}", made_of)
     console.print(table)
     return leaders
 
@@ -46,7 +42,8 @@ def show_explanation(console: Console, api: Api, customer_id: str) -> None:
     """One score event by event; the parts add up to it."""
     score = api.score(customer_id, explain=True, limit=5)
     why = score["explanation"]
-    table = Table(title=f"Why {customer_id} scores {score['value']:.6f}", box=box.SIMPLE)
+    title = f"Why customer {api.user(customer_id)} scores {score['value']:.6f}"
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
     for heading in ("when", "what", "weighed", "is worth now", "share"):
         table.add_column(heading, justify="left" if heading in {"when", "what"} else "right")
     for part in why["contributions"]:
@@ -68,12 +65,15 @@ def show_file(console: Console, api: Api, customer_id: str) -> None:
     file = api.customer_file(customer_id)
     known = ", ".join(f"{one['namespace']} {one['value']}" for one in file["identifiers"])
     scores = ", ".join(f"{one['model']} {one['value']:.4f}" for one in file["scores"])
-    table = Table(title=f"The file of {customer_id}  ({known}; {scores})", box=box.SIMPLE)
+    title = f"The file of {customer_id} ({known}; {scores})"
+    console.print(f"  [italic]{title}", soft_wrap=True)
+    table = Table(box=box.SIMPLE)
     for heading in ("when", "what", "amount"):
         table.add_column(heading, justify="right" if heading == "amount" else "left")
     for entry in file["timeline"]["items"][:6]:
         amount = "" if entry["amount"] is None else f"{entry['amount']} {entry['currency']}"
-        table.add_row(entry["occurred_at"][:10], entry["title"] or entry["type"], amount)
+        what = f"{entry['type'].split('.', 1)[1].replace('.', ' ')} {entry['title'] or ''}"
+        table.add_row(entry["occurred_at"][:10], what, amount)
     console.print(table)
 
 
@@ -84,7 +84,7 @@ def show_course(console: Console, api: Api, customer_id: str, now: datetime) -> 
         **{"from": (now - MONTHS * MONTH).isoformat(), "to": now.isoformat(), "step": "P30D"},
     )
     most = max(point["value"] for point in points) or 1.0
-    console.print(f"  The score of {customer_id} through time")
+    console.print(f"  [italic]The score of customer {api.user(customer_id)} through time")
     for point in points:
         bar = "█" * round(BAR * point["value"] / most)
         console.print(f"  {point['at'][:10]}  {point['value']:9.4f}  {bar}")

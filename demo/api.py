@@ -51,12 +51,24 @@ class Api:
     def customer_file(self, customer_id: str) -> dict[str, Any]:
         return self._get(self.contacts, f"/customers/{customer_id}")
 
+    def user(self, customer_id: str) -> str:
+        """The user id that the shop knows a customer by."""
+        known = self.customer_file(customer_id)["identifiers"]
+        return next(str(one["value"]) for one in known if one["namespace"] == "user")
+
     def leaders(self, limit: int) -> list[dict[str, Any]]:
         return list(self._get(self.analytics, "/leaders", limit=limit)["items"])
 
     def owed_seconds(self) -> float:
         """How long the oldest change has not been ranked."""
         return float(self._get(self.analytics, "/leaders", limit=1)["owed_seconds"])
+
+    def file_age_seconds(self) -> float:
+        """Age of the oldest event that the best customer's file lacks; 1 while nobody leads."""
+        best = self.leaders(1)
+        if not best:
+            return 1.0
+        return float(self.customer_file(best[0]["customer_id"])["freshness"]["age_seconds"])
 
     def every_leader(self) -> Iterator[dict[str, Any]]:
         yield from self._pages("/leaders")

@@ -44,7 +44,7 @@ timeline_entry = Table(
     Column("event_id", Uuid, primary_key=True),
     Column("type", Text, nullable=False),
     Column("title", Text, nullable=True),
-    Column("amount", Numeric(18, 6), nullable=True),
+    Column("amount", Numeric, nullable=True),
     Column("currency", Text, nullable=True),
     Column("detail", JSONB, nullable=False, info={"personal": "customer_id"}),
 )

@@ -30,7 +30,7 @@ TABLES = (
         event_id    uuid not null,
         type        text not null,
         title       text,
-        amount      numeric(18, 6),
+        amount      numeric,
         currency    text,
         detail      jsonb not null,
         primary key (customer_id, occurred_at, event_id)
