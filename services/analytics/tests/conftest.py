@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
-from analytics.bootstrap import MIGRATIONS
-from analytics.buying.buying import buying
-from analytics.customers.links import links
-from analytics.engagement.engagement import engagement
+from analytics.bootstrap import MIGRATIONS, Core, application
 from analytics.engagement.model import ScoringModel, read_model
 from analytics.engagement.moved import Moved
 from analytics.engagement.registered import register_models
-from crm_chassis.clock import utc_now
+from analytics.settings import AnalyticsSettings
+from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.database import close_pool, open_pool
-from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
 from crm_chassis.log.append import Log
 from crm_chassis.log.logged import LoggedEvent
-from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.migrations import migrate
 from crm_chassis.projection.projector import Projector
+from crm_events.keys import Kek
 from crm_events.topics import CONTRACT
 from heard import MODEL
 
+EMPTY = """
+truncate log, stream, engagement, engagement_day, standing, buying, link, scoring_model,
+         projection_checkpoint, api_key
+"""
 HEAR = """
 insert into log (epoch, occurred_at, recorded_at, heard_at, sequence, version, schema_version,
                  partition, stream_id, event_id, partition_key, type, topic, data)
@@ -74,6 +76,12 @@ class Analytics:
         )
         assert not stopped, stopped
 
+    async def forget(self) -> None:
+        """Begin anew with an empty log."""
+        await self.pool.execute(EMPTY)
+        self.projector._at.clear()
+        await register_models(self.pool, [self.model])
+
     async def publish(self) -> int:
         """Publish and rank all that is due now; how many that was."""
         taken = 0
@@ -94,35 +102,69 @@ def model() -> ScoringModel:
     return read_model(MODEL, CONTRACT)
 
 
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
-    assert await migrate(database, MIGRATIONS, beat=lambda: None, stop=asyncio.Event())
-    pool = await open_pool(database, application_name="analytics test", max_size=8)
-    yield pool
-    await close_pool(pool)
+@pytest.fixture(scope="session")
+def migrated(stack: Any) -> Iterator[str]:
+    """A database of analytics, one for all tests: making one takes longer than most of them."""
+    database = stack.fresh_database()
+    asyncio.run(migrate(database, MIGRATIONS, beat=lambda: None, stop=asyncio.Event()))
+    yield database
+    stack.drop_database(database)
 
 
 @pytest.fixture
-async def analytics(pool: asyncpg.Pool, model: ScoringModel) -> Analytics:
-    return await analytics_of(pool, model, clock=utc_now)
+def settings(migrated: str, model: ScoringModel) -> AnalyticsSettings:
+    return AnalyticsSettings(
+        database_url=migrated,
+        kafka_bootstrap="127.0.0.1:9",
+        http_port=8082,
+        keks=(Kek("kek1", bytes(range(32))),),
+        models=(model,),
+        customer_file_url="http://contacts/customers/{customer_id}",
+    )
 
 
-async def analytics_of(pool: asyncpg.Pool, model: ScoringModel, *, clock: Any) -> Analytics:
-    wakeups = Wakeups(pool)
-    log = Log(pool=pool, contract=CONTRACT, keyring=Keyring(pool, []), clock=clock, wakeups=wakeups)
-    lease = Lease(pool, name="worker", owner="test")
-    await register_models(pool, [model])
+@pytest.fixture
+async def core(settings: AnalyticsSettings) -> AsyncIterator[Core]:
+    database = settings.database_url.get_secret_value()
+    async with open_pool(database, application_name="analytics test", max_size=8) as pool:
+        await pool.execute(EMPTY)
+        yield Core.of(settings, pool)
+        await close_pool(pool)
+
+
+@pytest.fixture
+async def analytics(core: Core, model: ScoringModel) -> Analytics:
+    await register_models(core.pool, core.models)
+    lease = Lease(core.pool, name="worker", owner="test")
     return Analytics(
-        pool=pool,
-        log=log,
+        pool=core.pool,
+        log=core.log,
         model=model,
         projector=Projector(
-            pool=pool,
-            log=log,
-            models=(links([model.model_id]), engagement(model), buying),
+            pool=core.pool,
+            log=core.log,
+            models=core.read_models,
             lease=lease,
-            wake=wakeups.subscribe(),
-            clock=clock,
+            wake=core.wakeups.subscribe(),
+            clock=core.clock,
         ),
-        moved=Moved(pool=pool, log=log, models=[model], lease=lease, clock=clock),
+        moved=Moved(
+            pool=core.pool, log=core.log, models=core.models, lease=lease, clock=core.clock
+        ),
     )
+
+
+@pytest.fixture
+async def http(
+    settings: AnalyticsSettings, core: Core, analytics: Analytics
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller who may read everything, of a service that folds when it is told."""
+    key = new_api_key()
+    await keep_key(core.pool, key, name="tests", scopes=["scores:read", "buying:read"])
+    await analytics.fold()
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(application(settings, core, stalled=tuple)),
+        base_url="http://analytics",
+        headers={"Authorization": f"Bearer {key}"},
+    ) as client:
+        yield client

@@ -97,10 +97,7 @@ async def test_topics_shuffled_against_each_other_give_the_same_rows(analytics):
         for _ in people:  # in their own order, anywhere among the others
             mixed.insert(dice.randint(0, len(mixed)), None)
         links = iter(people)
-        await analytics.pool.execute(
-            "truncate log, engagement, engagement_day, buying, link, projection_checkpoint"
-        )
-        analytics.projector._at.clear()
+        await analytics.forget()
         await analytics.hear([next(links) if each is None else each for each in mixed])
         await analytics.fold()
 
@@ -151,10 +148,7 @@ async def test_a_past_score_is_the_fold_of_what_there_was(analytics, basis):
 
     past = as_of(history, analytics.model, at, basis=basis)
 
-    await analytics.pool.execute(
-        "truncate log, engagement, engagement_day, buying, link, projection_checkpoint"
-    )
-    analytics.projector._at.clear()
+    await analytics.forget()
     await analytics.hear(until(events, at, basis))
     await analytics.fold()
     then = current(

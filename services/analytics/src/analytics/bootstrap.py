@@ -15,6 +15,7 @@ from crm_chassis.http.reads import Checkpoints
 from crm_chassis.http.serving import http_loop
 from crm_chassis.ids import new_id
 from crm_chassis.inbox.loop import Inbox
+from crm_chassis.key_reader import KeyReader
 from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
 from crm_chassis.lifecycle import Supervisor
@@ -182,6 +183,8 @@ def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -
         instance=settings.instance,
         wake=core.wakeups.signal,
     )
+    # Nothing here opens personal data yet; a later release does, and needs the keys of the past.
+    keys = KeyReader(pool=pool, service=SERVICE, bootstrap=settings.kafka_bootstrap)
     moved = Moved(pool=pool, log=core.log, models=core.models, lease=lease, clock=clock)
 
     async def watch(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
@@ -192,4 +195,5 @@ def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -
     supervisor.add("moved", moved.run)
     supervisor.add("relay", relay.run)
     supervisor.add("inbox", inbox.run)
+    supervisor.add("keys", keys.run)
     supervisor.add("watchdog", watch)
