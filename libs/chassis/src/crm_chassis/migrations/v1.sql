@@ -116,9 +116,9 @@ begin
             using errcode = 'KR001', detail = other.kind || ' ' || other.holder::text;
     end loop;
     insert into stream (stream_id, version, last_epoch, last_xid)
-    select u.id, u.expected + (select count(*) from unnest(e_stream) as e(id) where e.id = u.id),
-           p_epoch, me
+    select u.id, u.expected + coalesce(e.number, 0), p_epoch, me
     from unnest(s_id, s_expected) as u(id, expected)
+    left join (select id, count(*) as number from unnest(e_stream) as t(id) group by id) e using (id)
     on conflict (stream_id) do update
         set version = excluded.version, last_epoch = excluded.last_epoch, last_xid = excluded.last_xid;
     return query
