@@ -67,6 +67,13 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+@dataclass(frozen=True)
+class Running:
+    inbox: Inbox
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+
+
 @dataclass
 class Wire:
     """A topic, what was sent to it, and inboxes of one service that read it."""
@@ -135,17 +142,24 @@ class Wire:
         self.inboxes.append(made)
         return made
 
+    async def begin(self, instance: str = "0", **other: object) -> Running:
+        inbox, stop = self.inbox(instance, **other), asyncio.Event()
+        return Running(inbox, stop, asyncio.create_task(inbox.run(stop, beat=self._beat)))
+
+    async def end(self, running: Running) -> None:
+        """Ask it to stop, and wait until it left by itself."""
+        running.stop.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await running.task
+
     @asynccontextmanager
     async def running(self, instance: str = "0", **other: object) -> AsyncIterator[Inbox]:
-        """An inbox that runs; leaving waits until it left by itself."""
-        inbox, stop = self.inbox(instance, **other), asyncio.Event()
-        task = asyncio.create_task(inbox.run(stop, beat=self._beat))
+        """An inbox that runs meanwhile."""
+        running = await self.begin(instance, **other)
         try:
-            yield inbox
+            yield running.inbox
         finally:
-            stop.set()
-            async with asyncio.timeout(PATIENCE_S):
-                await task
+            await self.end(running)
 
     async def taken_through(self, number: int, partition: int = 0) -> None:
         """Wait until the partition's mark stands at that number."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 
 import pytest
 from aiokafka import TopicPartition
@@ -339,23 +338,21 @@ async def test_three_members_restarted_one_after_another_lose_and_double_nothing
     wire: Wire,
 ) -> None:
     await wire.create(partitions=6)
+    members = {name: await wire.begin(name) for name in ("a", "b", "c")}
     last = 0
 
-    async def send_more() -> None:
-        nonlocal last
+    for name in ("a", "b", "c"):
         for partition in range(6):
             await wire.send_numbers(range(last + 1, last + 51), partition)
-        last += 50
-
-    async with AsyncExitStack() as others:
-        for instance in ("a", "b", "c"):
-            await others.enter_async_context(wire.running(instance))
-        await send_more()
-        for instance in ("d", "e"):
-            async with wire.running(instance):
-                await send_more()
-                for partition in range(6):
-                    await wire.taken_through(last, partition)
+        await wire.end(members[name])
+        for partition in range(6):
+            await wire.send_numbers(range(last + 51, last + 101), partition)
+        members[name] = await wire.begin(name)
+        last += 100
+        for partition in range(6):
+            await wire.taken_through(last, partition)
+    for member in members.values():
+        await wire.end(member)
 
     for partition in range(6):
         assert await wire.heard(partition) == expected(last, partition)

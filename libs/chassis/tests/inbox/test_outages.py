@@ -151,3 +151,32 @@ async def test_a_record_that_cannot_be_unpacked_stops_its_partition_and_no_other
 
     assert await wire.heard(1) == expected(10, 1)
     assert await wire.heard() in ([], expected(2))
+
+
+async def test_an_inbox_that_dies_anywhere_is_followed_by_one_that_goes_on(wire: Wire) -> None:
+    await wire.create(partitions=3)
+    for partition in range(3):
+        await wire.send_numbers(range(1, 3_001), partition)
+
+    for reached in (1, 400, 800, 1_200, 1_600, 2_000, 2_400):
+        task = asyncio.create_task(wire.inbox().run(asyncio.Event(), beat=lambda: None))
+        await wire.taken_through(reached, partition=reached % 3)
+        task.cancel()
+        await asyncio.wait({task})
+    async with wire.running():
+        for partition in range(3):
+            await wire.taken_through(3_000, partition)
+
+    for partition in range(3):
+        assert await wire.heard(partition) == expected(3_000, partition)
+
+
+async def test_large_events_go_through_in_small_statements(wire: Wire) -> None:
+    await wire.create()
+    large = '"' + "x" * 250_000 + '"'
+    await wire.send([message(0, number, data=large) for number in range(1, 61)])
+
+    async with wire.running():
+        await wire.taken_through(60)
+
+    assert await wire.heard() == expected(60)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DRAIN_S: Final = 3.0
 """How long a rebalance waits for the statement that is under way."""
 
+CLOSE_LIMIT_S: Final = 5.0
 SESSION_TIMEOUT_MS: Final = 6_000
 HEARTBEAT_INTERVAL_MS: Final = 1_000
 REBALANCE_TIMEOUT_MS: Final = 10_000  # above the drain
@@ -45,6 +46,7 @@ class Assignment(ConsumerRebalanceListener):
     def __init__(self) -> None:
         self.turn = 0
         self.partitions: frozenset[TopicPartition] = frozenset()
+        self.settled = False  # no rebalance is under way
         self.changed = asyncio.Event()
         self.idle = asyncio.Event()  # no statement is under way
         self.idle.set()
@@ -52,6 +54,7 @@ class Assignment(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         del revoked  # assignors are eager: all of them
         self.turn += 1
+        self.settled = False
         self.partitions = frozenset()
         # Whoever takes over reads marks that are settled. Heartbeats go on meanwhile.
         with contextlib.suppress(TimeoutError):
@@ -59,6 +62,7 @@ class Assignment(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self.turn += 1
+        self.settled = True
         self.partitions = frozenset(assigned)
         self.changed.set()
 
@@ -133,7 +137,8 @@ async def open_consumer(  # noqa: PLR0913  # each named at the call
             raise TypeError(f"FastStream's consumer is a {type(consumer).__name__}")
         yield consumer
     finally:
-        await subscriber.stop()
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await subscriber.stop()
 
 
 def member_id(consumer: AIOKafkaConsumer) -> str:

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.inbox.consumer import Assignment, broker_of, existing, open_consumer
-from crm_chassis.inbox.member import Member
+from crm_chassis.inbox.member import LOG_EACH, Member
 from crm_chassis.inbox.pace import Pace
 from crm_chassis.inbox.reclaims import Reclaims
 from crm_chassis.inbox.reporting import Courtesy, alert, measure
@@ -62,6 +62,7 @@ class Inbox:
         self._pace = Pace()
         self._reclaims = Reclaims(self._instance)
         self._failures = 0
+        self._missing: frozenset[str] = frozenset()
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
         """Read until `stop`, then finish the statement under way.
@@ -83,7 +84,8 @@ class Inbox:
                     raise
                 # Also what is not retriable in Kafka (a right to be granted, a coordinator that
                 # gave up): a new consumer starts from the marks, so nothing is lost by it.
-                _logger.warning("inbox.reopening", error=repr(error))
+                if self._failures % LOG_EACH == 0:
+                    _logger.warning("inbox.reopening", error=repr(error))
                 await pause(stop, backoff(self._failures))
                 self._failures += 1
 
@@ -92,8 +94,9 @@ class Inbox:
     ) -> None:
         there = await beating(existing(broker, self._topics), beat=beat, stop=stop)
         missing = frozenset(self._topics) - frozenset(there)
-        if missing:
+        if missing and missing != self._missing:
             _logger.warning("inbox.topics_missing", topics=sorted(missing))
+        self._missing = missing
         if not there:
             await pause(stop, backoff(self._failures))
             self._failures += 1

@@ -44,6 +44,7 @@ POLL_MS: Final = 200
 POLL_LIMIT_S: Final = 1.0  # a poll waits for a rebalance to end, however long
 ALONE_MS: Final = 1_000
 WAIT_S: Final = 0.5
+LOG_EACH: Final = 30  # with the longest wait about twice a minute
 CHUNK: Final = 250  # records decided in one go: what else runs in this process waits so long
 LEAVE_ALONE_S: Final = 60.0  # a partition whose records the client cannot unpack
 
@@ -92,6 +93,7 @@ class Member:
             await self._settle()
             if batch is not None and self._turn == self._assignment.turn:
                 self._begin(batch)
+                await asyncio.sleep(0)  # let it go out before the next records are decided
         except OffsetOutOfRangeError as error:
             await self._rewind(error)
         except IllegalStateError:
@@ -126,7 +128,8 @@ class Member:
         self._assignment.changed.clear()
         self.written.clear()
         if not partitions:
-            self._keep(frozenset())
+            if self._assignment.settled:  # more members than partitions
+                self._keep(frozenset())
             await self._await_change()
             return
         self._reclaims.note(member_id(self._consumer), now=time.monotonic())
@@ -153,7 +156,6 @@ class Member:
         _logger.info("inbox.claimed", partitions=len(partitions))
 
     async def _await_change(self) -> None:
-        """More members than partitions, or a rebalance under way."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._assignment.changed.wait(), WAIT_S)
 
@@ -287,7 +289,8 @@ class Member:
             await self.leave()
         if is_lost(error):
             metrics.INBOX_LOST_MARKS.inc()
-        _logger.warning("inbox.interrupted", error=type(error).__name__, lost=is_lost(error))
+        if self._failures % LOG_EACH == 0:
+            _logger.warning("inbox.interrupted", error=type(error).__name__, lost=is_lost(error))
         await pause(stop, backoff(self._failures))
         self._failures += 1
 

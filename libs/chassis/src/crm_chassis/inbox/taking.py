@@ -63,6 +63,7 @@ from guard
 """
 
 ASIDE_COLUMNS: Final = 9
+MOST_CHARACTERS: Final = 4 * 1024 * 1024  # of JSON in one statement
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -110,6 +111,8 @@ async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
     Raises what `is_lost` tells, and what the server raises. Halves of a refused batch that were
     written before an error stay written: read the marks again after any error.
     """
+    if len(batch.rows) > 1 and sum(len(_row(row).data) for row in batch.rows) > MOST_CHARACTERS:
+        return await _take_halves(pool, batch)
     arguments = _arguments(batch)
     began = time.perf_counter()
     try:
@@ -117,7 +120,7 @@ async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
     except (PostgresError, ValueError) as error:
         if not _is_refusal(error):
             raise
-        return await _take_parts(pool, batch, error)
+        return await _take_refused(pool, batch, error)
     taken = Taken(len(batch.rows), time.perf_counter() - began)
     metrics.INBOX_BATCH_RECORDS.observe(taken.records)
     for aside in batch.rows:
@@ -131,13 +134,17 @@ async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
     return taken
 
 
-async def _take_parts(pool: asyncpg.Pool, batch: Batch, error: Exception) -> Taken:
+async def _take_refused(pool: asyncpg.Pool, batch: Batch, error: Exception) -> Taken:
     if len(batch.rows) == 1:
         if isinstance(batch.rows[0], Aside):
             raise error
         reason = f"PostgreSQL refuses it: {sqlstate(error) or type(error).__name__}"
         aside = set_aside(batch.records[0], reason)
         return await take(pool, replace(batch, rows=(aside,)))
+    return await _take_halves(pool, batch)
+
+
+async def _take_halves(pool: asyncpg.Pool, batch: Batch) -> Taken:
     parts = [await take(pool, half) for half in batch.split()]
     return Taken(
         sum(part.records for part in parts),

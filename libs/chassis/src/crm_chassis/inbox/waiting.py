@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BEAT_EVERY_S: Final = 0.5
+CANCEL_LIMIT_S: Final = 5.0
 
 
 class StoppedError(Exception):
@@ -38,4 +39,4 @@ async def beating(
     finally:
         if not task.done():
             task.cancel()
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=CANCEL_LIMIT_S)
