@@ -16,6 +16,7 @@ from crm_events.contacts import (
     PersonLinked,
     PersonUnlinked,
 )
+from crm_events.envelope import Recorded
 from crm_events.money import Money
 from crm_events.topics import CONTRACT
 
@@ -51,33 +52,36 @@ def event_id(number: int) -> UUID:
     return UUID(int=0xE0 << 120 | number)
 
 
-def heard(  # an event's envelope
-    event: Event,
-    at: datetime,
-    *,
-    number: int = 1,
-    recorded_at: datetime | None = None,
-    gp: int = 1,
+def heard(
+    event: Event, at: datetime, *, number: int = 1, recorded_at: datetime | None = None
 ) -> LoggedEvent[Any]:
     """An event as a fold meets it; recorded when it happened unless stated."""
+    return logged(
+        Recorded(
+            event_id=event_id(number),
+            type=event.type,
+            schema_version=event.version,
+            stream_id=event_id(number),
+            stream_version=1,
+            partition_key=event.customer_id,  # type: ignore[attr-defined]
+            occurred_at=at,
+            recorded_at=recorded_at or at,
+            topic=CONTRACT.by_type[event.type].name,
+            partition=0,
+            sequence=1,
+            data=event.model_dump_json(exclude_unset=True),
+        )
+    )
+
+
+def logged(recorded: Recorded) -> LoggedEvent[Any]:
+    """A row of the log without a log."""
     row = {
-        "epoch": 1,
-        "xid": "1000",
-        "gp": gp,
-        "event_id": event_id(number),
-        "type": event.type,
-        "schema_version": event.version,
-        "stream_id": event_id(number),
-        "version": 1,
-        "partition_key": event.customer_id,  # type: ignore[attr-defined]
-        "occurred_at": at,
-        "recorded_at": recorded_at or at,
-        "topic": CONTRACT.by_type[event.type].name,
-        "partition": 0,
-        "sequence": gp,
-        "meta": None,
-        "data": event.model_dump_json(exclude_unset=True),
-    }
+        "epoch": 1, "xid": "1000", "gp": 1, "meta": None, "version": recorded.stream_version,
+        **{name: getattr(recorded, name) for name in (
+            "event_id", "type", "schema_version", "stream_id", "partition_key", "occurred_at",
+            "recorded_at", "topic", "partition", "sequence", "data")},
+    }  # fmt: skip
     return LoggedEvent(cast("Any", row), CONTRACT)
 
 

@@ -86,7 +86,7 @@ def test_terms_a_thousand_years_apart_neither_overflow_nor_vanish():
     s = log_sum([early.shift(LANDMARK - timedelta(days=365_000)), early.shift(LANDMARK)])
 
     assert s == 0.0
-    assert early.value(s, LANDMARK - timedelta(days=365_000)) == math.inf
+    assert math.isfinite(early.value(s, LANDMARK - timedelta(days=365_000)))
     assert early.value(s, LANDMARK + timedelta(days=365_000)) == 0.0
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SECONDS_PER_DAY: Final = 86_400.0
-LARGEST_EXPONENT: Final = 709.0  # exp of more is no double
+LARGEST_EXPONENT: Final = 600.0
+"""No score is exp(600). A value stays finite, also before the facts it is made of happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,8 @@ class Decay:
         return self.rate * (at - self.landmark).total_seconds()
 
     def value(self, s: float | None, at: datetime) -> float:
-        """The value at `at` of a sum whose logarithm is `s`; infinite where no double holds it."""
-        if s is None:
-            return 0.0
-        exponent = s - self.shift(at)
-        return math.inf if exponent > LARGEST_EXPONENT else math.exp(exponent)
+        """The value at `at` of a sum whose logarithm is `s`."""
+        return 0.0 if s is None else math.exp(min(s - self.shift(at), LARGEST_EXPONENT))
 
 
 def log_sum(terms: Sequence[float]) -> float | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from crm_chassis.log.logged import LoggedEvent
 
+    from analytics.engagement.decay import Decay
     from analytics.engagement.model import Kind, ScoringModel
     from analytics.engagement.weighing import Weighed
 
@@ -92,15 +93,8 @@ def explain(facts: Iterable[LoggedEvent[Any]], model: ScoringModel, *, at: datet
     weigh, decay = scale(model), model.decay
     weighed = [(each, found) for each in facts if (found := weigh(each)) is not None]
     left_out = _left_out(weighed)
-    shift = decay.shift(at)
     contributions = [
-        _contribution(
-            each,
-            found,
-            shift_then=decay.shift(found.at),
-            shift=shift,
-            counts=each.event_id not in left_out,
-        )
+        _contribution(each, found, decay, at=at, counts=each.event_id not in left_out)
         for each, found in weighed
     ]
     contributions.sort(key=lambda one: (-abs(one.value), one.counted_at, one.event_id))
@@ -194,7 +188,7 @@ def _left_out(weighed: Sequence[tuple[LoggedEvent[Any], Weighed]]) -> set[UUID]:
 
 
 def _contribution(
-    each: LoggedEvent[Any], found: Weighed, *, shift_then: float, shift: float, counts: bool
+    each: LoggedEvent[Any], found: Weighed, decay: Decay, *, at: datetime, counts: bool
 ) -> Contribution:
     sign = 1.0 if found.kind.sign == "positive" else -1.0
     plain = found.kind.per_log_amount == 0
@@ -206,6 +200,6 @@ def _contribution(
         counted_at=found.at,
         clamped=found.clamped,
         counts=counts,
-        weight=sign * (found.kind.weight if plain else math.exp(found.log_weight - shift_then)),
-        value=sign * math.exp(found.log_weight - shift) if counts else 0.0,
+        weight=sign * (found.kind.weight if plain else decay.value(found.log_weight, found.at)),
+        value=sign * decay.value(found.log_weight, at) if counts else 0.0,
     )
