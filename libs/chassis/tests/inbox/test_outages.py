@@ -7,7 +7,14 @@ import asyncio
 from aiokafka import AIOKafkaConsumer
 from aiokafka.record.util import calc_crc32c
 from crm_chassis import metrics
-from crm_chassis.inbox.consumer import Assignment, broker_of, existing, member_id, open_consumer
+from crm_chassis.inbox.consumer import (
+    Assignment,
+    broker_of,
+    existing,
+    has_given_up,
+    member_id,
+    open_consumer,
+)
 from crm_stack.stack import Stack
 from wire import Wire, event_id, message, until
 
@@ -40,6 +47,10 @@ async def test_the_consumer_is_ours_to_read_and_commits_nothing_by_itself(wire: 
         assert consumer._rebalance_timeout_ms == 10_000
         assert {tp.topic for tp in assignment.partitions} == {wire.topic}
         assert len(member_id(consumer)) > 8
+        assert not has_given_up(consumer)
+        consumer._fetcher.error_future.cancel()
+        await asyncio.wait({consumer._fetcher.error_future}, timeout=1)
+        assert has_given_up(consumer)
         assert await existing(broker, [wire.topic, "none"]) == (wire.topic,)
 
 
@@ -180,3 +191,18 @@ async def test_large_events_go_through_in_small_statements(wire: Wire) -> None:
         await wire.taken_through(60)
 
     assert await wire.heard() == expected(60)
+
+
+async def test_a_consumer_that_gave_up_is_opened_anew(wire: Wire) -> None:
+    await wire.create()
+    await wire.send_numbers([1])
+    async with wire.running():
+        await wire.taken_through(1)
+        fetchers = [task for task in asyncio.all_tasks() if "_fetch_requests_routine" in repr(task)]
+        for fetcher in fetchers:
+            fetcher.cancel()
+        await wire.send_numbers([2])
+        await wire.taken_through(2)
+
+    assert fetchers
+    assert await wire.heard() == expected(2)

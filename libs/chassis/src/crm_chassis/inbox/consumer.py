@@ -148,6 +148,12 @@ def member_id(consumer: AIOKafkaConsumer) -> str:
     return str(coordinator.member_id)
 
 
+def has_given_up(consumer: AIOKafkaConsumer) -> bool:
+    """Did the task end that fetches? Polls then stay empty for ever, and nothing is raised."""
+    fetcher: Any = getattr(consumer, "_fetcher")  # noqa: B009  # as above
+    return bool(fetcher.error_future.done())
+
+
 async def first_offsets(
     consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, int]:

@@ -10,7 +10,13 @@ from aiokafka.errors import KafkaError
 
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
-from crm_chassis.inbox.consumer import Assignment, broker_of, existing, open_consumer
+from crm_chassis.inbox.consumer import (
+    Assignment,
+    broker_of,
+    existing,
+    has_given_up,
+    open_consumer,
+)
 from crm_chassis.inbox.member import LOG_EACH, Member
 from crm_chassis.inbox.pace import Pace
 from crm_chassis.inbox.reclaims import Reclaims
@@ -139,6 +145,8 @@ class Inbox:
                 now = time.monotonic()
                 if now - looked_at >= LOOK_EVERY_S:
                     looked_at = now
+                    if has_given_up(consumer):
+                        raise KafkaError("the consumer ended by itself")
                     self._failures = 0 if member.claims else self._failures
                     alert(member.readings, now=now)
                     measure(consumer, member.readings)

@@ -196,24 +196,32 @@ class Member:
         ]
 
     async def _find_unpackable(self, ready: Sequence[TopicPartition], error: Exception) -> None:
-        """The client cannot unpack a record, and does not say whose: try each partition alone."""
-        for tp in ready:
-            self._beat()
-            try:
-                self._consumer.seek(tp, self.readings[tp].next_offset)
-                await self._consumer.getmany(
-                    tp, timeout_ms=ALONE_MS, max_records=self._pace.records
-                )
-            except KafkaError:
-                raise
-            except Exception:  # noqa: BLE001  # as above
-                self._left_alone[tp] = time.monotonic() + LEAVE_ALONE_S
-                metrics.INBOX_STOPPED.labels(topic=tp.topic, partition=str(tp.partition)).set(1)
-                _logger.error(  # noqa: TRY400  # the trace is all aiokafka's
-                    "inbox.unpackable", topic=tp.topic, partition=tp.partition,
-                    error=type(error).__name__,
-                )  # fmt: skip
+        """The client cannot unpack a record, and does not say whose: try each partition alone.
+
+        Raises `error` where none of them fails alone.
+        """
+        found = [tp for tp in ready if not await self._unpacks(tp)]
+        if not found:
+            raise error
+        for tp in found:
+            self._left_alone[tp] = time.monotonic() + LEAVE_ALONE_S
+            metrics.INBOX_STOPPED.labels(topic=tp.topic, partition=str(tp.partition)).set(1)
+            _logger.error(
+                "inbox.unpackable", topic=tp.topic, partition=tp.partition,
+                error=type(error).__name__,
+            )  # fmt: skip
         self._turn = -1  # what was polled with it is lost to the client: read it again
+
+    async def _unpacks(self, tp: TopicPartition) -> bool:
+        self._beat()
+        self._consumer.seek(tp, self.readings[tp].next_offset)
+        try:
+            await self._consumer.getmany(tp, timeout_ms=ALONE_MS, max_records=self._pace.records)
+        except KafkaError:
+            raise
+        except Exception:  # noqa: BLE001  # as above
+            return False
+        return True
 
     async def _rewind(self, error: OffsetOutOfRangeError) -> None:
         """The offset to read from is not there: read what is there from its beginning."""
