@@ -156,7 +156,9 @@ class Services:
             environment = {f"{prefix}_{key}": value for key, value in settings.items()}
             return Service(name, environment, port, folder / f"{name}.log")
 
-        return cls(service("contacts", DIGEST_KEY=digest_key), service("analytics"))
+        contacts = service("contacts", DIGEST_KEY=digest_key)
+        file_url = f"{contacts.url}/customers/{{customer_id}}/file.html"
+        return cls(contacts, service("analytics", CUSTOMER_FILE_URL=file_url))
 
     def __enter__(self) -> Self:
         try:
