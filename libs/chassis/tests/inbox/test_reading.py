@@ -88,6 +88,14 @@ def test_a_partition_that_holds_is_looked_at_again_and_goes_on_where_it_was() ->
     assert (due, offset, step.seek) == (True, 0, 3)
 
 
+def test_a_partition_whose_mark_was_cut_away_is_not_read_again_and_again() -> None:
+    reading, _ = Reading.begin(Mark(3, "3", 2), first=5, end=9)
+    read_all(reading, numbered([6, 7], first=5), 0, poll=10)
+
+    assert reading.holding is not None
+    assert reading.look_again(now=NOW + LOOK_AGAIN_EVERY_S) is None
+
+
 @given(
     numbers=st.lists(st.integers(1, 10), max_size=30),
     poll=st.integers(1, 7),

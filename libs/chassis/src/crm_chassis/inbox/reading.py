@@ -52,6 +52,7 @@ class Reading:
     resume_at: int | None = None  # where to go on when the mark's event was found in its place
     read_again_for: int | None = None  # the missing number that was looked for from the mark on
     looked_at: float = 0.0
+    mark_is_there: bool = True  # its record was seen, or never missed
     held_from: int | None = None
     held_to: int = 0
     holding: Holding | None = None
@@ -61,7 +62,7 @@ class Reading:
         """A reading of a partition that has the offsets `first` to `end` - 1; where to seek."""
         if first <= mark.offset < end:
             return cls(mark, mark.offset, Phase.CHECKING), mark.offset
-        return cls(mark, first), BEGINNING
+        return cls(mark, first, mark_is_there=False), BEGINNING
 
     def advance(self, records: Sequence[Numbered], *, now: float) -> Step:
         """Decide about consecutive polled records, at least one; moves the mark in memory."""
@@ -76,20 +77,20 @@ class Reading:
         admission = admit(self.mark, records)
         self.mark = admission.mark
         if admission.taken:
-            self.holding = None
+            self.holding, self.mark_is_there = None, True
         return Step(admission.taken, self._read_on(admission, now), admission)
 
     def look_again(self, *, now: float) -> int | None:
         """Is the record at the mark's offset still the mark's event? Then go on as before."""
         self.looked_at = now
-        if self.mark.offset < 0:
+        if not self.mark_is_there:
             return None
         self.resume_at = self.next_offset
         return self._to_mark()
 
     def from_beginning(self) -> int:
         """What to do when the place to read from is not there: only what is there counts."""
-        self.phase, self.resume_at = Phase.READING, None
+        self.phase, self.resume_at, self.mark_is_there = Phase.READING, None, False
         self._forget()
         return BEGINNING
 
@@ -142,7 +143,7 @@ class Reading:
         self.held_from, self.held_to = None, 0
 
     def _to_mark(self) -> int:
-        if self.mark.offset < 0:
+        if not self.mark_is_there:
             return self.from_beginning()
         self.phase = Phase.CHECKING
         return self._seek(self.mark.offset)
