@@ -90,11 +90,18 @@ class Service:
         return done.stdout.strip()
 
     def wait_ready(self) -> None:
-        """Wait until it answers that it is ready, at most 60 s.
+        """Wait until it can answer, at most 60 s.
 
         Raises:
             NotReadyError: it ended, or is not ready in time.
         """
+        self._wait("/readyz")
+
+    def wait_alive(self) -> None:
+        """Wait until it runs, whatever is away that it needs; else as `wait_ready`."""
+        self._wait("/livez")
+
+    def _wait(self, probe: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.process is not None and self.process.poll() is not None:
@@ -102,13 +109,13 @@ class Service:
                     f"{self.name} ended with {self.process.poll()}:\n{self.last_words()}"
                 )
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).is_success:
+                if httpx.get(f"{self.url}{probe}", timeout=2).is_success:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.1)  # noqa: TID251  # a process that starts can only be asked again
         raise NotReadyError(
-            f"{self.name} is not ready after {READY_SECONDS:.0f} s:\n{self.last_words()}"
+            f"{self.name}: {probe} fails after {READY_SECONDS:.0f} s:\n{self.last_words()}"
         )
 
     def last_words(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import pytest
 from oracle import Oracle, judge, settled
@@ -120,3 +121,53 @@ async def test_every_process_leaves_within_15_seconds_when_asked_under_load(syst
 
     await expect_clean(oracle, system)
     assert codes == [0, 0, 0, 0]
+
+
+async def test_with_kafka_away_contacts_takes_commands_and_shows_them_and_pays_what_it_owes(
+    system, oracle
+):
+    with system.caller(system.contacts, "people:read", "people:write") as people:
+        await asyncio.to_thread(system.stack.kafka.stop)
+        try:
+            registered = people.post(
+                "/people",
+                json={
+                    "identifiers": [{"namespace": "mail", "value": "owed@example.com"}],
+                    "profile": {"firstName": "Owed"},
+                },
+            )
+            assert registered.status_code == 201, registered.text
+            person = registered.json()
+            url, after = f"/customers/{person['customer_id']}", {"after": person["position"]}
+            file = people.get(url, params=after)
+        finally:
+            await asyncio.to_thread(system.stack.kafka.start)
+
+    assert (file.status_code, file.headers.get("Stale")) == (200, None)
+    assert file.json()["profile"] == {"firstName": "Owed"}
+    await settled(system)
+    analytics = await system.database("analytics")
+    heard = await analytics.fetchval(
+        "select count(*) from log where partition_key = $1", UUID(person["customer_id"])
+    )
+    await analytics.close()
+    assert heard == 1
+
+
+async def test_every_process_starts_while_its_servers_are_away(system, oracle):
+    servers = (system.stack.postgres, system.stack.kafka)
+    for stoppable in (*system.processes, *servers):
+        await asyncio.to_thread(stoppable.stop)
+
+    for service in system.processes:
+        service.start()
+    for service in system.processes:
+        await asyncio.to_thread(service.wait_alive)
+    for server in servers:
+        await asyncio.to_thread(server.start)
+    for service in system.processes:
+        await asyncio.to_thread(service.wait_ready)
+
+    async with load(oracle):
+        pass
+    await expect_clean(oracle, system)
