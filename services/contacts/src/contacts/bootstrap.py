@@ -27,7 +27,8 @@ from crm_chassis.relay.relay import Relay
 from crm_chassis.watchdog import run_watchdog
 from crm_events.topics import CONTRACT, SCORES
 
-from contacts.collector.api import Collector, Rules, collector_routes
+from contacts.collector.api import collector_routes
+from contacts.collector.collector import Collector, Rules
 from contacts.collector.intake import Intake
 from contacts.collector.set_aside import Drawer
 from contacts.customer_file.api import Files, customer_file_routes

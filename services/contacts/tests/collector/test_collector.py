@@ -324,3 +324,44 @@ async def test_with_the_database_away_senders_are_told_to_come_back(contacts):
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["code"] == "unavailable"
+
+
+async def test_a_change_that_is_too_large_once_sealed_sets_its_message_aside(contacts, monkeypatch):
+    monkeypatch.setattr("crm_chassis.log.append.MAX_RECORD_BYTES", 3_000)
+    await contacts.send(identify("0"))
+    large = identify("large", traits={"story": "x" * 2_500})
+
+    answer = await contacts.send(track("1"), large, track("2"))
+
+    assert [one["messageId"] for one in answer.json()["setAside"]] == ["large"]
+    assert answer.json()["setAside"][0]["code"] == "too-large"
+    assert len(await contacts.events("contacts.activity.tracked")) == 2
+    assert await contacts.events("contacts.person.changed") == []
+
+
+async def test_nothing_more_is_taken_of_a_person_who_was_erased(contacts):
+    await contacts.send(TRACK, track("other", userId="u-2"))
+    [first, _] = await contacts.events("contacts.person.registered")
+    await contacts.pool.execute(
+        "update subject_key set wrapped = null, kek_id = null, destroyed = now() where key_id = $1",
+        str(first.customer_id),
+    )
+    contacts.core.keyring._kept.clear()
+
+    batch = await contacts.send(track("1"), track("2", userId="u-2"))
+    single = await contacts.http.post("/v1/track", json=track("3"), auth=(contacts.write_key, ""))
+
+    assert [one["code"] for one in batch.json()["setAside"]] == ["erased"]
+    assert (single.status_code, single.json()["code"]) == (410, "erased")
+    assert (await contacts.counts())["set_aside"] == 0  # nothing of it is kept
+    assert await contacts.pool.fetchval("select count(*) from log where type like '%tracked'") == 3
+
+
+async def test_who_sends_too_much_at_once_is_told_to_come_back(contacts, monkeypatch):
+    monkeypatch.setattr("contacts.collector.collector.MOST_REQUESTS", 0)
+    app = application(contacts.settings, contacts.core, stalled=tuple)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        answer = await http.post("/v1/batch", content=BATCH, auth=(contacts.write_key, ""))
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+    assert answer.headers["Retry-After"] == "1"

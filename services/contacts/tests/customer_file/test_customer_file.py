@@ -90,7 +90,7 @@ async def test_the_file_shows_who_it_is_and_what_happened(contacts):
     ]
     newest = file["timeline"]["items"][0]
     assert (newest["type"], newest["title"]) == ("contacts.purchase.completed", "o-7")
-    assert (newest["amount"], newest["currency"]) == ("7.500000", "USD")
+    assert (newest["amount"], newest["currency"]) == ("7.5", "USD")
     assert newest["detail"] == {"products": [], "properties": {"coupon": "may"}}
     assert {one["type"] for one in file["timeline"]["items"]} == {
         "contacts.purchase.completed",

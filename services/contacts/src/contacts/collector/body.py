@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = BATCH_LIMITS.max_bytes
 MAX_EVENT_BYTES: Final = LIMITS.max_bytes
+STATUS: Final = {"too-large": 413, "erased": 410}
+"""Of what is refused; everything else is 400."""
+
 RECEIVE_SECONDS: Final = 30.0
 INFLATE_STEP_BYTES: Final = 64 * 1024
 
@@ -128,8 +131,9 @@ def parse_batch(body: bytes) -> Batch:
 def refused(error: BadInputError) -> RefusedRequestError:
     """The answer to a request that is bad as a whole."""
     field = error.pointer.removeprefix("/").replace("/", ".") or "The body"
-    status = 413 if error.code == "too-large" else 400
-    return RefusedRequestError(status, error.code, f"{field} {error.reason}.", error.pointer)
+    return RefusedRequestError(
+        STATUS.get(error.code, 400), error.code, f"{field} {error.reason}.", error.pointer
+    )
 
 
 def write_key_of(headers: Mapping[str, str]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -22,11 +21,20 @@ from crm_events.contacts import (
 from crm_events.errors import BadInputError
 from crm_events.gate import LIMITS, check_value
 
+from contacts.collector.fields import (
+    id_in,
+    identifier_in,
+    instant,
+    object_in,
+    required_id,
+    text_in,
+)
 from contacts.collector.orders import ORDERS, order_fields
-from contacts.people.identifiers import MAX_ID_BYTES, IdentifierInvalidError, check_id, identifier
+from contacts.people.identifiers import IdentifierInvalidError, identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from crm_events.contacts import Hit
@@ -109,11 +117,11 @@ def read_message(raw: object, *, kind: str | None, arrival: Arrival) -> Message:
         raise BadInputError("", "a message is a JSON object", "not-an-object")
     call = cast("dict[str, Any]", raw)
     which = _kind(kind if kind is not None else call.get("type"))
-    traits = _object(call, "traits")
-    context = _object(call, "context")
-    message_id = _id(call, "messageId") or str(arrival.mint_id())
-    user = _identifier(call, "userId", Namespace.USER)
-    anonymous = _identifier(call, "anonymousId", Namespace.ANONYMOUS)
+    traits = object_in(call, "traits")
+    context = object_in(call, "context")
+    message_id = id_in(call, "messageId") or str(arrival.mint_id())
+    user = identifier_in(call, "userId", Namespace.USER)
+    anonymous = identifier_in(call, "anonymousId", Namespace.ANONYMOUS)
     mail = _mail(traits if which == Kind.IDENTIFY else {}, context)
     if user is None and anonymous is None and mail is None:
         raise BadInputError("/userId", "neither userId nor anonymousId is given", "missing-id")
@@ -124,25 +132,10 @@ def read_message(raw: object, *, kind: str | None, arrival: Arrival) -> Message:
         user=user,
         anonymous=anonymous,
         mail=mail,
-        previous=_required(call, "previousId") if which == Kind.ALIAS else None,
+        previous=required_id(call, "previousId") if which == Kind.ALIAS else None,
         traits=traits if which == Kind.IDENTIFY else {},
         fact=_fact(which, call, message_id=message_id, context=context, arrival=arrival),
     )
-
-
-def instant(text: object, pointer: str) -> datetime:
-    """ISO 8601 as an aware instant; without an offset it is UTC.
-
-    Raises:
-        BadInputError: it is none, or lies outside the years 1 to 9999.
-    """
-    if not isinstance(text, str):
-        raise BadInputError(pointer, "is no ISO 8601 instant", "invalid-timestamp")
-    try:
-        read = datetime.fromisoformat(text.strip())
-        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise BadInputError(pointer, "is no ISO 8601 instant", "invalid-timestamp") from error
 
 
 def check_message(raw: object) -> None:
@@ -162,13 +155,13 @@ def merged(raw: object, envelope: Mapping[str, Any]) -> object:
     Raises:
         BadInputError: that is no object.
     """
-    shared = {name: _object(envelope, name) for name in SHARED if envelope.get(name)}
+    shared = {name: object_in(envelope, name) for name in SHARED if envelope.get(name)}
     if not shared or not isinstance(raw, dict):
         return raw
     call = cast("dict[str, Any]", raw)
     return {
         **call,
-        **{name: {**told, **_object(call, name)} for name, told in shared.items()},
+        **{name: {**told, **object_in(call, name)} for name, told in shared.items()},
     }
 
 
@@ -177,51 +170,6 @@ def _kind(value: object) -> Kind:
         return Kind(cast("str", value))
     except ValueError as error:
         raise BadInputError("/type", "is no call of Segment's", "unknown-type") from error
-
-
-def _object(call: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = call.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise BadInputError(f"/{name}", "is no JSON object", "invalid-field")
-    return cast("dict[str, Any]", value)
-
-
-def _id(call: Mapping[str, Any], name: str) -> str | None:
-    """An id as text; null and "" are none; whole numbers are their digits, as SDKs send them."""
-    value = call.get(name)
-    match value:
-        case None | "":
-            return None
-        case bool():
-            pass
-        case str():
-            return _checked(value, name)
-        case int():
-            return str(value)
-        case _:
-            pass
-    raise BadInputError(f"/{name}", "an id is text or a whole number", "invalid-id")
-
-
-def _checked(value: str, name: str) -> str:
-    try:
-        return check_id(Namespace.USER, value)
-    except IdentifierInvalidError as error:
-        raise BadInputError(f"/{name}", error.reason, "invalid-id") from error
-
-
-def _identifier(call: Mapping[str, Any], name: str, namespace: Namespace) -> Identifier | None:
-    value = _id(call, name)
-    return None if value is None else Identifier(namespace=namespace, value=value, given=value)
-
-
-def _required(call: Mapping[str, Any], name: str) -> str:
-    found = _id(call, name)
-    if found is None:
-        raise BadInputError(f"/{name}", "is missing", "missing-id")
-    return found
 
 
 def _mail(traits: Mapping[str, Any], context: Mapping[str, Any]) -> Identifier | None:
@@ -266,7 +214,7 @@ def _fact(
     context: dict[str, Any],
     arrival: Arrival,
 ) -> PendingFact:
-    properties = _object(call, "properties")
+    properties = object_in(call, "properties")
     fields: dict[str, Any] = {
         "message_id": message_id,
         "source": arrival.source,
@@ -277,23 +225,26 @@ def _fact(
         case Kind.TRACK:
             return _tracked(call, fields, arrival.currency)
         case Kind.PAGE:
-            seen = {"name": _name(call), "properties": _seen(call, properties)}
+            seen = {"name": text_in(call), "properties": _seen(call, properties)}
             return PendingFact(PageViewed, fields | seen)
         case Kind.SCREEN:
-            seen = {"name": _name(call), "properties": _seen(call, properties)}
+            seen = {"name": text_in(call), "properties": _seen(call, properties)}
             return PendingFact(ScreenViewed, fields | seen)
         case Kind.IDENTIFY:
-            return PendingFact(TraitsReceived, fields | {"properties": _object(call, "traits")})
+            return PendingFact(TraitsReceived, fields | {"properties": object_in(call, "traits")})
         case Kind.GROUP:
-            group = {"group_id": _required(call, "groupId"), "properties": _object(call, "traits")}
+            group = {
+                "group_id": required_id(call, "groupId"),
+                "properties": object_in(call, "traits"),
+            }
             return PendingFact(GroupJoined, fields | group)
         case Kind.ALIAS:
-            former = {"previousId": _required(call, "previousId")}
+            former = {"previousId": required_id(call, "previousId")}
             return PendingFact(IdAliased, fields | {"properties": former})
 
 
 def _tracked(call: Mapping[str, Any], fields: dict[str, Any], currency: str) -> PendingFact:
-    name = _name(call, "event")
+    name = text_in(call, "event")
     if name is None:
         raise BadInputError("/event", "is missing", "missing-field")
     fact = ORDERS.get(name)
@@ -301,17 +252,6 @@ def _tracked(call: Mapping[str, Any], fields: dict[str, Any], currency: str) -> 
         fields["name"] = name
         return PendingFact(EventTracked, fields)
     return PendingFact(fact, fields | order_fields(fields["properties"], currency=currency))
-
-
-def _name(call: Mapping[str, Any], field: str = "name") -> str | None:
-    value = call.get(field)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise BadInputError(f"/{field}", "is no text", "invalid-field")
-    if len(value.encode()) > MAX_ID_BYTES:
-        raise BadInputError(f"/{field}", f"is above {MAX_ID_BYTES} bytes", "invalid-field")
-    return value
 
 
 def _seen(call: Mapping[str, Any], properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""What the collector answers: in the words that Segment's SDKs know, to pages of any site."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import orjson
+from crm_chassis.errors import is_dependency_error, sqlstate
+from crm_events.gate import LIMITS
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from contacts.collector.body import RefusedRequestError
+from contacts.people.registry import TooManyConflictsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crm_chassis.log.position import Position
+
+    from contacts.collector.intake import Refused
+
+AWAY: Final = 503
+RETRY_AFTER_SECONDS: Final = 1
+NOT_MIGRATED: Final = "42P01"
+DATA_CLASSES: Final = ("22", "54")
+
+# Any page of any site may send; nothing is ever answered that a page could not know itself.
+CROSS_ORIGIN: Final = {"Access-Control-Allow-Origin": "*"}
+PREFLIGHT: Final = {
+    **CROSS_ORIGIN,
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, X-Write-Key, "
+    "X-Retry-Count, WriteKey",
+    "Access-Control-Max-Age": "86400",
+}
+SUCCESS: Final = b'{"success":true}'
+
+
+def success(refused: Sequence[Refused], position: Position | None) -> Response:
+    """Exactly 200, with what was set aside; the position is for callers that read their writes."""
+    body = SUCCESS
+    if refused:
+        aside = [
+            {
+                "index": one.at,
+                "messageId": _message_id(one.raw),
+                "code": one.error.code,
+                "detail": f"{one.error.pointer or 'message'}: {one.error.reason}",
+            }
+            for one in refused
+        ]
+        body = orjson.dumps({"success": True, "setAside": aside})
+    headers = {**CROSS_ORIGIN, **({} if position is None else {"Kith-Position": str(position)})}
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def refusal(error: Exception) -> Response | None:
+    """What is said about an error; None for one that nobody foresaw."""
+    state = sqlstate(error) or ""
+    match error:
+        case RefusedRequestError():
+            return _refused(error.status, error.code, error.message, error.detail)
+        case ClientDisconnect():
+            return _refused(400, "cut-off", "The body ended early.")
+        case TooManyConflictsError() | TimeoutError():
+            return _refused(503, "busy", "It could not be written in time; send it again.")
+        case _ if is_dependency_error(error) or state == NOT_MIGRATED:
+            return _refused(503, "unavailable", "The database is away; send it again.")
+        case _ if state.startswith(DATA_CLASSES):
+            return _refused(400, "unstorable", "The database refuses a value in it.")
+        case _:
+            return None
+
+
+def _refused(status: int, code: str, message: str, detail: str = "") -> Response:
+    again = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == AWAY else {}
+    return Response(
+        orjson.dumps({"code": code, "message": message, "detail": detail}),
+        status,
+        headers={**CROSS_ORIGIN, **again},
+        media_type="application/json",
+    )
+
+
+def _message_id(raw: object) -> str | None:
+    """What the sender can find its message by, where that can be written."""
+    told = cast("dict[str, Any]", raw).get("messageId") if isinstance(raw, dict) else None
+    match told:
+        case str() if len(told) <= LIMITS.max_id_bytes:
+            return told.encode(errors="replace").decode()
+        case _:
+            return None

@@ -1,0 +1,200 @@
+"""Read models as pure folds: from events, and from the contract's golden examples."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+import pytest
+from contacts.bootstrap import READ_MODELS
+from contacts.customer_file.scores import Score, scores, summed
+from contacts.people.decider import NOBODY, PersonEvent, evolve
+from contacts.people.directory import directory, person
+from contacts.timeline.timeline import timeline, timeline_entry
+from crm_events.analytics import ScoreMoved
+from crm_events.contacts import (
+    EventTracked,
+    Identifier,
+    LinkReason,
+    Namespace,
+    OrderCompleted,
+    PersonChanged,
+    PersonIdentified,
+    PersonLinked,
+    PersonRegistered,
+    PersonUnlinked,
+)
+from crm_events.examples import TEST_KEYS, load
+from crm_events.money import Money
+from crm_events.personal import ERASED, SEALED
+from crm_events.sealing import read
+from crm_events.topics import ACTIVITY, CONTRACT, PEOPLE, PURCHASES, SCORES
+
+ANN, BOB = UUID(int=1), UUID(int=2)
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+MAIL = Identifier(namespace=Namespace.MAIL, value="a@x.test", given="A@x.test")
+USER = Identifier(namespace=Namespace.USER, value="u", given="u")
+HEARD = {event for topic in (PEOPLE, ACTIVITY, PURCHASES, SCORES) for event in topic.events}
+
+
+class Logged:
+    """An event as folds meet it."""
+
+    def __init__(self, event, number, customer_id=ANN):
+        self.event = event
+        self.type = event.type
+        self.event_id = uuid5(ANN, str(number))
+        self.partition_key = customer_id
+        self.occurred_at = self.recorded_at = NOW + timedelta(minutes=number)
+        self.key = ()
+
+
+def folded(model, events):
+    rows = {}
+    model.fold_into(rows, [one for one in events if one.type in model.types])
+    return rows
+
+
+PEOPLE_TOLD = [
+    Logged(PersonRegistered(customer_id=ANN, identifiers=(MAIL,), profile={"name": "A"}), 0),
+    Logged(PersonChanged(customer_id=ANN, fields=("name",), profile={"name": "B", "x": 1}), 1),
+    Logged(PersonIdentified(customer_id=ANN, identifier=USER), 2),
+    Logged(PersonLinked(customer_id=ANN, into=BOB, reason=LinkReason.STATED), 3),
+    Logged(PersonChanged(customer_id=ANN, fields=("other",), profile={"x": None}), 4),
+]
+HITS = [
+    Logged(EventTracked(customer_id=ANN, message_id=str(n), source="s", name="Clicked"), 10 + n)
+    for n in range(3)
+]
+ORDERS = [
+    Logged(
+        OrderCompleted(
+            customer_id=ANN,
+            message_id=str(n),
+            source="s",
+            order_id=str(n),
+            total=Money(amount=n, currency="EUR"),
+        ),
+        20 + n,
+    )
+    for n in range(3)
+]
+MOVES = [
+    Logged(
+        ScoreMoved(
+            customer_id=ANN,
+            model="engagement",
+            model_version=1,
+            s=float(n),
+            s_negative=None,
+            landmark=NOW,
+            half_life_seconds=60.0,
+            counted=n,
+            last_fact_at=NOW,
+        ),
+        30 + n,
+    )
+    for n in range(3)
+]
+
+
+def test_a_row_of_the_directory_follows_its_person():
+    [row] = folded(directory, PEOPLE_TOLD).values()
+
+    assert row.profile == {"name": "B"}
+    assert [one["given"] for one in row.identifiers] == ["A@x.test", "u"]
+    assert (row.linked_into, row.link_reason) == (BOB, "stated")
+    assert row.linked_at == NOW + timedelta(minutes=3)
+
+
+def test_a_link_taken_back_leaves_the_row_as_it_was():
+    unlinked = Logged(PersonUnlinked(customer_id=ANN, was_into=BOB), 5)
+
+    [row] = folded(directory, [*PEOPLE_TOLD, unlinked]).values()
+
+    assert (row.linked_into, row.link_reason, row.linked_at) == (None, None, None)
+
+
+def test_what_was_erased_is_absent():
+    erased = PersonRegistered(
+        customer_id=ANN,
+        identifiers=(Identifier(namespace=Namespace.MAIL, value=ERASED, given=ERASED),),
+        profile=ERASED,
+    )
+
+    [row] = folded(directory, [Logged(erased, 0)]).values()
+
+    assert (row.profile, row.identifiers[0]["value"]) == ({}, None)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_topics_may_come_in_any_order_against_each_other(seed):
+    topics = [list(one) for one in (PEOPLE_TOLD, HITS, ORDERS, MOVES)]
+    in_order = [one for topic in topics for one in topic]
+    dice, shuffled = random.Random(seed), []  # noqa: S311
+    while any(topics):
+        shuffled.append(dice.choice([topic for topic in topics if topic]).pop(0))
+
+    for model in READ_MODELS:
+        assert folded(model, shuffled) == folded(model, in_order)
+
+
+def test_every_column_with_opened_values_says_whose_they_are():
+    for table, opened in ((person, {"profile", "identifiers"}), (timeline_entry, {"detail"})):
+        named = {column.name for column in table.columns if column.info.get("personal")}
+        assert named == opened
+        assert {table.columns[name].info["personal"] for name in named} == {"customer_id"}
+
+
+def test_scores_of_a_group_add_up_and_a_former_version_does_not_count():
+    def score(customer_id, version, s):
+        return Score(customer_id, "m", version, s, None, NOW, 60.0, 1, NOW)
+
+    both = summed([score(ANN, 2, 0.0), score(BOB, 2, 0.0)], NOW)
+    mixed = summed([score(ANN, 2, 0.0), score(BOB, 1, 9.0)], NOW)
+
+    assert (both[0].value, both[0].counted) == (2.0, 2)
+    assert (mixed[0].value, mixed[0].counted, mixed[0].model_version) == (1.0, 1, 2)
+
+
+def test_everything_that_contacts_publishes_or_hears_is_folded_somewhere():
+    folded_types = {kind for model in READ_MODELS for kind in model.types}
+
+    assert {event.type for event in HEARD} == folded_types
+
+
+@pytest.mark.parametrize("event", sorted(HEARD, key=lambda one: one.type), ids=lambda e: e.type)
+@pytest.mark.parametrize("opened", [True, False], ids=["opened", "sealed"])
+def test_every_golden_example_is_folded(event, opened):
+    for version in range(1, event.version + 1):
+        recorded = load(event.type, version).recorded()
+        told = read(recorded, CONTRACT, TEST_KEYS if opened else None)
+        before = PersonRegistered(
+            customer_id=recorded.partition_key, identifiers=(MAIL,), profile={}
+        )
+        entry = Logged(told, 1, recorded.partition_key)
+        entry.occurred_at = recorded.occurred_at
+
+        folding = [model for model in READ_MODELS if event.type in model.types]
+        assert folding
+        for model in folding:
+            begun = [Logged(before, 0, recorded.partition_key)] if model is directory else []
+            rows = folded(model, [*begun, entry])
+            assert {row.customer_id for row in rows.values()} == {recorded.partition_key}
+
+
+@pytest.mark.parametrize("event", PersonEvent.__args__, ids=lambda e: e.type)
+def test_every_golden_example_about_people_evolves_a_person(event):
+    recorded = load(event.type, 1).recorded()
+
+    person = evolve(NOBODY, read(recorded, CONTRACT, TEST_KEYS))
+
+    assert person is not NOBODY
+
+
+def test_a_score_is_read_without_a_key():
+    assert not scores.opens
+    assert timeline.opens
+    assert directory.opens
+    assert read(load("contacts.person.registered", 1).recorded(), CONTRACT).profile is SEALED
