@@ -34,9 +34,10 @@ def test_the_default_model_weighs_every_example_of_its_types(released_type):
     weighed = scale(model)(example)
 
     assert weighed is not None
-    assert weighed.kind.type == released_type[0]
+    rule, _, log_weight, _ = weighed
+    assert rule.kind.type == released_type[0]
     assert example.partition_key == UUID(SUBJECT)
-    assert math.isfinite(weighed.log_weight)
+    assert math.isfinite(log_weight)
 
 
 def test_every_type_analytics_names_has_an_example():

@@ -191,8 +191,8 @@ def test_what_speaks_against_has_a_sum_of_its_own():
 
 
 def test_an_event_counts_under_the_first_kind_that_takes_it():
-    assert weigh(heard(tracked("Signed Up"), LANDMARK)).kind.name == "sign-up"
-    assert weigh(heard(tracked("Clicked"), LANDMARK)).kind.name == "tracked"
+    assert weigh(heard(tracked("Signed Up"), LANDMARK))[0].name == "sign-up"
+    assert weigh(heard(tracked("Clicked"), LANDMARK))[0].name == "tracked"
 
 
 def test_an_amount_adds_its_logarithm():
@@ -201,7 +201,7 @@ def test_an_amount_adds_its_logarithm():
 
     weighed = weigh_amounts(heard(order("99.00"), LANDMARK))
 
-    assert math.exp(weighed.log_weight) == pytest.approx(20 + 3 * math.log(100), rel=1e-15)
+    assert math.exp(weighed[2]) == pytest.approx(20 + 3 * math.log(100), rel=1e-15)
 
 
 def test_a_rate_is_of_the_half_life():

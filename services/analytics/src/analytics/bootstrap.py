@@ -86,7 +86,8 @@ class Core:
 
     @property
     def read_models(self) -> tuple[ReadModel, ...]:
-        return (self.links, *self.scores, buying)
+        # A page is folded in this order: who sees a score sees what else came with it.
+        return (self.links, buying, *self.scores)
 
 
 def application(

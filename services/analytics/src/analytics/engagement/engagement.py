@@ -103,7 +103,7 @@ async def read_sums(
 ) -> dict[UUID, Sums]:
     """The rows of those customers that have one."""
     rows = await connection.fetch(READ_SUMS, model_id, list(customer_ids))
-    return {row[0]: Sums(row[1], row[2], row[3], row[4], row[5]) for row in rows}
+    return {row[0]: Sums._make(row[1:]) for row in rows}
 
 
 async def _read_days(

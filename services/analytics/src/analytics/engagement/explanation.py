@@ -172,34 +172,35 @@ def _weighed(
 
 
 def _since(each: LoggedEvent[Any], found: Weighed, basis: Basis) -> datetime:
-    return found.at if basis is Basis.HAPPENED else each.recorded_at
+    return found[1] if basis is Basis.HAPPENED else each.recorded_at
 
 
 def _left_out(weighed: Sequence[tuple[LoggedEvent[Any], Weighed]]) -> set[UUID]:
     """Event ids that come too late in their day to count."""
     days: dict[DayKey, list[tuple[DayEntry, UUID, int]]] = {}
     for each, found in weighed:
-        cap = found.kind.cap_per_day
-        if cap is not None:
-            key = (each.partition_key, found.kind.name, found.at.date())
-            entry = day_entry(each.event_id, found.at, found.log_weight)
-            days.setdefault(key, []).append((entry, each.event_id, cap))
+        rule, at, log_weight, _ = found
+        if rule.cap:
+            key = (each.partition_key, rule.name, at.date())
+            entry = day_entry(each.event_id, at, log_weight)
+            days.setdefault(key, []).append((entry, each.event_id, rule.cap))
     return {event_id for day in days.values() for _, event_id, _ in sorted(day)[day[0][2] :]}
 
 
 def _contribution(
     each: LoggedEvent[Any], found: Weighed, decay: Decay, *, at: datetime, counts: bool
 ) -> Contribution:
-    sign = 1.0 if found.kind.sign == "positive" else -1.0
-    plain = found.kind.per_log_amount == 0
+    rule, counted_at, log_weight, clamped = found
+    sign = -1.0 if rule.negative else 1.0
+    plain = rule.kind.per_log_amount == 0
     return Contribution(
         event_id=each.event_id,
         customer_id=each.partition_key,
-        kind=found.kind,
+        kind=rule.kind,
         occurred_at=each.occurred_at,
-        counted_at=found.at,
-        clamped=found.clamped,
+        counted_at=counted_at,
+        clamped=clamped,
         counts=counts,
-        weight=sign * (found.kind.weight if plain else decay.value(found.log_weight, found.at)),
-        value=sign * decay.value(found.log_weight, at) if counts else 0.0,
+        weight=sign * (rule.kind.weight if plain else decay.value(log_weight, counted_at)),
+        value=sign * decay.value(log_weight, at) if counts else 0.0,
     )

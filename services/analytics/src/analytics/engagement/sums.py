@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from crm_chassis.log.logged import LoggedEvent
 
-    from analytics.engagement.model import Kind
-    from analytics.engagement.weighing import Weighed
+    from analytics.engagement.weighing import Rule, Weighed
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -72,7 +71,7 @@ class Batch:
     """A batch weighed: uncapped facts tallied, capped ones waiting for their day."""
 
     tallies: dict[UUID, Tally]
-    days: dict[DayKey, tuple[Kind, list[DayEntry]]]
+    days: dict[DayKey, tuple[Rule, list[DayEntry]]]
 
 
 def weigh_all(
@@ -80,12 +79,12 @@ def weigh_all(
 ) -> Batch:
     """Sort a batch's facts by customer, and those under a cap by kind and day."""
     tallies: dict[UUID, Tally] = {}
-    days: dict[DayKey, tuple[Kind, list[DayEntry]]] = {}
+    days: dict[DayKey, tuple[Rule, list[DayEntry]]] = {}
     for logged in batch:
         weighed = weigh(logged)
         if weighed is None:
             continue
-        kind, at, log_weight, clamped = weighed
+        rule, at, log_weight, clamped = weighed
         customer_id = logged.partition_key
         tally = tallies.get(customer_id)
         if tally is None:
@@ -94,14 +93,14 @@ def weigh_all(
             tally.last_fact_at = at
         if clamped:
             tally.clamped += 1
-        if kind.cap_per_day is None:
-            (tally.positive if kind.sign == "positive" else tally.negative).append(log_weight)
+        if not rule.cap:
+            (tally.negative if rule.negative else tally.positive).append(log_weight)
             continue
-        key = (customer_id, kind.name, at.date())
+        key = (customer_id, rule.name, at.date())
         entry = day_entry(logged.event_id, at, log_weight)
         day = days.get(key)
         if day is None:
-            days[key] = (kind, [entry])
+            days[key] = (rule, [entry])
         else:
             day[1].append(entry)
     return Batch(tallies, days)
@@ -113,19 +112,19 @@ def apply_caps(batch: Batch, kept: Mapping[DayKey, bytes]) -> dict[DayKey, bytes
     `kept` holds what was taken from those days before: entries in order, joined.
     """
     changed: dict[DayKey, bytes] = {}
-    for key, (kind, arrived) in batch.days.items():
+    for key, (rule, arrived) in batch.days.items():
         before = kept.get(key, b"")
         arrived.sort()
-        room = (kind.cap_per_day or 0) - len(before) // ENTRY_BYTES
+        room = rule.cap - len(before) // ENTRY_BYTES
         if before and arrived[0] < before[-ENTRY_BYTES:]:
-            after, added, dropped = _taken_late(before, arrived, cap=kind.cap_per_day or 0)
+            after, added, dropped = _taken_late(before, arrived, cap=rule.cap)
         else:  # all come behind those that were taken
             added, dropped = arrived[:room], []
             after = before + b"".join(added)
         if not added:
             continue
         changed[key] = after
-        _tally_day(batch.tallies[key[0]], kind, added=added, dropped=dropped)
+        _tally_day(batch.tallies[key[0]], rule, added=added, dropped=dropped)
     return changed
 
 
@@ -181,19 +180,19 @@ def _taken_late(
     )
 
 
-def _tally_day(tally: Tally, kind: Kind, *, added: list[DayEntry], dropped: list[DayEntry]) -> None:
+def _tally_day(tally: Tally, rule: Rule, *, added: list[DayEntry], dropped: list[DayEntry]) -> None:
     # As many as were dropped take a place that was taken, the rest a free one.
     free = [_LOG_WEIGHT.unpack(entry)[0] for entry in added[len(dropped) :]]
     pairs = [
         (_LOG_WEIGHT.unpack(old)[0], _LOG_WEIGHT.unpack(new)[0])
         for old, new in zip(dropped, added, strict=False)
     ]
-    if kind.sign == "positive":
-        tally.positive += free
-        tally.replaced += pairs
-    else:
+    if rule.negative:
         tally.negative += free
         tally.replaced_negative += pairs
+    else:
+        tally.positive += free
+        tally.replaced += pairs
 
 
 def _moved(

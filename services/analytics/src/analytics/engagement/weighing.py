@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 from crm_events.topics import CONTRACT
 
@@ -12,7 +13,6 @@ from analytics.instants import happened_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from crm_chassis.log.logged import LoggedEvent
     from crm_events.contacts import Order
@@ -20,24 +20,35 @@ if TYPE_CHECKING:
     from analytics.engagement.model import Kind, ScoringModel
 
 
-class Weighed(NamedTuple):
-    """A fact that a model counts, caps aside.
-
-    `log_weight` is ln of its weight plus rate * (at - landmark): its term in the sum.
-    """
-
-    kind: Kind
-    at: datetime
-    log_weight: float
-    clamped: bool  # it claimed to happen long after it was recorded
-
-
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class Rule:
+    """A kind made ready: what of it is asked for every event stands by itself."""
+
     kind: Kind
+    name: str
+    cap: int  # 0: none
+    negative: bool
+    log_weight: float
     field: str
     one_of: frozenset[str] | None  # None: whatever the event says
-    log_weight: float
+
+    @classmethod
+    def of(cls, kind: Kind) -> Rule:
+        return cls(
+            kind=kind,
+            name=kind.name,
+            cap=kind.cap_per_day or 0,
+            negative=kind.sign == "negative",
+            log_weight=math.log(kind.weight),
+            field=kind.when.field if kind.when else "",
+            one_of=frozenset(kind.when.one_of) if kind.when else None,
+        )
+
+
+Weighed = tuple[Rule, datetime, float, bool]
+"""Under which kind a fact counts, caps aside; when; its term in the sum, which is
+ln(weight) + rate * (when - landmark); and whether it claimed another time that is not believed.
+A plain tuple, for one is made per event."""
 
 
 def scale(model: ScoringModel) -> Callable[[LoggedEvent[Any]], Weighed | None]:
@@ -45,16 +56,10 @@ def scale(model: ScoringModel) -> Callable[[LoggedEvent[Any]], Weighed | None]:
 
     An event is looked into only where the kinds of its type do.
     """
-    rules: dict[str, list[_Rule]] = {}
+    rules: dict[str, list[Rule]] = {}
     for kind in model.kinds:
-        rules.setdefault(kind.type, []).append(
-            _Rule(
-                kind,
-                kind.when.field if kind.when else "",
-                frozenset(kind.when.one_of) if kind.when else None,
-                math.log(kind.weight),
-            )
-        )
+        rules.setdefault(kind.type, []).append(Rule.of(kind))
+    with_amount = {kind.type for kind in model.kinds if kind.per_log_amount}
     rate, landmark = model.decay.rate, model.landmark
 
     def weigh(logged: LoggedEvent[Any]) -> Weighed | None:
@@ -66,17 +71,17 @@ def scale(model: ScoringModel) -> Callable[[LoggedEvent[Any]], Weighed | None]:
             rule = _first_that_takes(of_type, logged)
             if rule is None:
                 return None
-        occurred_at = logged.occurred_at
-        at = happened_at(occurred_at, logged.recorded_at)
+        occurred_at, recorded_at = logged.occurred_at, logged.recorded_at
+        at = occurred_at if occurred_at <= recorded_at else happened_at(occurred_at, recorded_at)
         log_weight = rule.log_weight + rate * (at - landmark).total_seconds()
-        if rule.kind.per_log_amount:
+        if with_amount and logged.type in with_amount:
             log_weight += _for_amount(rule.kind, cast("LoggedEvent[Order]", logged))
-        return Weighed(rule.kind, at, log_weight, at is not occurred_at)
+        return rule, at, log_weight, at is not occurred_at
 
     return weigh
 
 
-def _first_that_takes(rules: list[_Rule], logged: LoggedEvent[Any]) -> _Rule | None:
+def _first_that_takes(rules: list[Rule], logged: LoggedEvent[Any]) -> Rule | None:
     """The first kind whose condition holds."""
     # Its JSON is read as it stands where it is written as this release writes it: a tenth of
     # the cost of decoding the event.
