@@ -23,11 +23,11 @@ from fastapi import FastAPI
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCOPES = ("people:read", "people:write", "collector:read")
 EMPTY = """
-do $$ begin
-    execute (
-        select 'truncate ' || string_agg(quote_ident(tablename), ', ') from pg_tables
-        where schemaname = 'public' and tablename not in ('alembic_version', 'log_epoch')
-    );
+do $$ declare t text; begin
+    -- Quicker than truncate, which makes new files, for the few rows that a test leaves.
+    for t in select quote_ident(tablename) from pg_tables
+             where schemaname = 'public' and tablename not in ('alembic_version', 'log_epoch')
+    loop execute 'delete from ' || t; end loop;
 end $$
 """
 BEHIND = """
