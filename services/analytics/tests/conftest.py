@@ -92,8 +92,11 @@ class Analytics:
     async def two_seconds_pass(self) -> None:
         """Move every mark and every publication 2 s into the past."""
         await self.pool.execute(
-            "update engagement set due_at = due_at - interval '2 s', "
-            "moved_at = moved_at - interval '2 s'"
+            "with locked as materialized (select model_id, customer_id from engagement "
+            "order by model_id, customer_id for no key update) "  # as all who write there
+            "update engagement e set due_at = e.due_at - interval '2 s', "
+            "moved_at = e.moved_at - interval '2 s' from locked l "
+            "where e.model_id = l.model_id and e.customer_id = l.customer_id"
         )
 
 

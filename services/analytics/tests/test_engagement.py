@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import random
@@ -10,6 +11,7 @@ from datetime import timedelta
 import pytest
 from analytics.customers.links import read_links
 from analytics.engagement.answers import as_of, current, explanation_of, through_time
+from analytics.engagement.decay import log_net
 from analytics.engagement.explanation import Basis, GroupBy, until
 from analytics.engagement.history import read_history, read_score
 from analytics.engagement.model import ModelError, read_model
@@ -277,6 +279,62 @@ async def test_two_processes_publish_a_score_once(analytics):
     with pytest.raises(Exception, match="moved"):
         await analytics.moved.turn(analytics.model)
 
+    assert await analytics.pool.fetchval("select count(*) from log where sequence is null") == 1
+
+
+async def test_folding_and_publishing_at_once_leave_standings_and_events_as_the_sums(analytics):
+    events = random_history(11, people=30, facts=600)
+
+    async def fold():
+        for start in range(0, len(events), 20):
+            await analytics.hear(events[start : start + 20])
+            await analytics.fold()
+
+    async def publish():
+        while not folding.done():
+            await analytics.two_seconds_pass()
+            await analytics.moved.turn(analytics.model)
+
+    folding = asyncio.ensure_future(fold())
+    await asyncio.gather(folding, publish())
+    await analytics.two_seconds_pass()
+    await analytics.publish()
+
+    for row in await analytics.pool.fetch("select * from engagement where counted > 0"):
+        stream = score_stream(analytics.model, row["customer_id"])
+        told = (await analytics.log.load(stream, opens=False))[-1].event
+        assert (told.s, told.s_negative, told.counted) == (
+            row["s"],
+            row["s_negative"],
+            row["counted"],
+        )
+    for row in await analytics.pool.fetch("select * from standing"):
+        score = await read_score(analytics.pool, analytics.model, row["customer_id"])
+        assert row["s_net"] == pytest.approx(log_net(score.sums.s, score.sums.s_negative))
+        assert row["members"] == len(score.group().members)
+
+
+async def test_scores_are_published_only_while_the_lease_is_held(analytics):
+    await analytics.hear([heard(order(), LANDMARK, number=1)])
+    await analytics.fold()
+    stop, beaten, turned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    turn = analytics.moved.turn
+
+    async def noted(model):
+        turned.set()
+        return await turn(model)
+
+    analytics.moved.turn = noted
+    running = asyncio.create_task(analytics.moved.run(stop, beat=beaten.set))
+    await beaten.wait()
+    before = turned.is_set()
+    holding = asyncio.create_task(analytics.moved._lease.run(stop, beat=beaten.set))
+
+    await asyncio.wait_for(turned.wait(), 5)
+    stop.set()
+    await asyncio.gather(running, holding)
+
+    assert not before
     assert await analytics.pool.fetchval("select count(*) from log where sequence is null") == 1
 
 

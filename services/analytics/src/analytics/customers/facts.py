@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-MOST_FACTS: Final = 100_000
-"""A longer history is not read at once: that would take seconds."""
+MOST_FACTS: Final = 50_000
+"""A longer history is not read at once: it would take seconds, and about 1 kB of memory each."""
 
 CHECKPOINT: Final = """
 select c.epoch, c.xid::text as xid, c.gp from projection_checkpoint c
@@ -49,7 +49,7 @@ async def read_facts(  # noqa: PLR0913  # what, of whom, and how far
     those of the `decoded` types have an `event`.
 
     Raises:
-        HistoryTooLongError: there are more than 100,000.
+        HistoryTooLongError: there are more than 50,000.
     """
     checkpoint = await connection.fetchrow(CHECKPOINT, projection, version)
     if checkpoint is None:

@@ -1,9 +1,10 @@
 """HTTP: a customer's score now, at any instant and through time, each with its reasons."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,7 @@ from crm_chassis.http.reads import ReadModelName, following
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
-from analytics.customers.facts import HistoryTooLongError
+from analytics.customers.facts import MOST_FACTS, HistoryTooLongError
 from analytics.engagement.answers import (
     CourseAnswer,
     ExplanationAnswer,
@@ -34,8 +35,13 @@ LONGEST_LIST: Final = 10_000
 MOST_POINTS: Final = 1_000
 SHORTEST_STEP: Final = timedelta(minutes=1)
 LONGEST_STEP: Final = timedelta(days=3_660)
+MOST_FACTS_AT_ONCE: Final = 1_000
+"""About 10 ms of computing; other requests wait no longer than that for one of these."""
+
 DEFAULT_SPAN: Final = timedelta(days=180)
 DEFAULT_STEP: Final = timedelta(days=1)
+
+T = TypeVar("T")
 
 NamedModel = Annotated[str | None, Query(max_length=63, description="The first where missing.")]
 Step = Annotated[timedelta, Field(ge=SHORTEST_STEP, le=LONGEST_STEP), Query()]
@@ -87,16 +93,21 @@ def scores_router(
                 raise _never_heard()
             return current(found, model, asked.at or now)
         history = await _history(pool, model, customer_id)
-        why = _why(history, model, asked, now) if explain else None
-        if past and asked.at is not None:
-            return as_of(history, model, asked.at, basis=asked.basis, explanation=why)
-        return current(history.score, model, asked.at or now, why)
+
+        def answer() -> ScoreAnswer:
+            why = _why(history, model, asked, now) if explain else None
+            if past and asked.at is not None:
+                return as_of(history, model, asked.at, basis=asked.basis, explanation=why)
+            return current(history.score, model, asked.at or now, why)
+
+        return await _computed(history, answer)
 
     @router.get("/explanation")
     async def explanation(customer_id: UUID, asked: Asked) -> ExplanationAnswer:
         """What each event adds to the score, largest first; all together are the score."""
         model, now = named(models, asked.model), clock()
-        return _why(await _history(pool, model, customer_id), model, asked, now)
+        history = await _history(pool, model, customer_id)
+        return await _computed(history, lambda: _why(history, model, asked, now))
 
     @router.get("/history")
     async def history(  # noqa: PLR0913  # each a query parameter
@@ -112,7 +123,7 @@ def scores_router(
         scoring, last = named(models, model), until or clock()
         instants = _instants(since or last - DEFAULT_SPAN, last, step)
         found = await _history(pool, scoring, customer_id)
-        return through_time(found, scoring, instants, basis=basis)
+        return await _computed(found, lambda: through_time(found, scoring, instants, basis=basis))
 
     return router
 
@@ -123,6 +134,13 @@ def named(models: Mapping[str, ScoringModel], name: str | None) -> ScoringModel:
     if found is None:
         raise Problem(404, "unknown-model", f"The models are: {', '.join(models)}.")
     return found
+
+
+async def _computed(history: History, answer: Callable[[], T]) -> T:
+    """Answer from a history; from a long one beside the loop, which has others to serve."""
+    if len(history.facts) <= MOST_FACTS_AT_ONCE:
+        return answer()
+    return await asyncio.to_thread(answer)
 
 
 def _why(
@@ -143,7 +161,9 @@ async def _history(pool: asyncpg.Pool, model: ScoringModel, customer_id: UUID) -
     try:
         found = await read_history(pool, model, customer_id)
     except HistoryTooLongError:
-        raise Problem(422, "history-too-long", "More than 100,000 events are behind it.") from None
+        raise Problem(
+            422, "history-too-long", f"More than {MOST_FACTS} events are behind it."
+        ) from None
     if found is None:
         raise _never_heard()
     return found

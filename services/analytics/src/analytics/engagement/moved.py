@@ -125,18 +125,18 @@ class Moved:
             began = time.monotonic()
             try:
                 taken = [await self.turn(model) for model in self._models]
-                far_behind = [await self._is_far_behind(model) for model in self._models]
+                far_behind = any(taken) and await self._is_far_behind()
                 attempt = 0
-            except VersionConflictError:
-                continue  # another process published: its marks are gone when we look again
             except Exception as error:
-                if sqlstate(error) != LOST and not is_dependency_error(error):
+                # Another process took the marks first, or something is away; all else is a bug.
+                overtaken = isinstance(error, VersionConflictError) or sqlstate(error) == LOST
+                if not overtaken and not is_dependency_error(error):
                     raise
                 _logger.warning("moved.interrupted", error=type(error).__name__)
                 await pause(stop, backoff(attempt))
                 attempt += 1
                 continue
-            if any(far_behind):
+            if far_behind:
                 await pause(stop, FAR_BEHIND_PAUSE_SECONDS)
             elif max(taken, default=0) < MOST_PER_TURN:
                 await pause(stop, POLL_SECONDS)
@@ -184,9 +184,12 @@ class Moved:
         sums = await read_sums(self._pool, model.model_id, members)
         return standings(model, list(groups.values()), sums)
 
-    async def _is_far_behind(self, model: ScoringModel) -> bool:
-        folded = await standing_at(self._pool, model.projection, model.version)
-        return (await head(self._pool)).gp - folded.gp > FAR_BEHIND_ROWS
+    async def _is_far_behind(self) -> bool:
+        end = await head(self._pool)
+        folded = [
+            await standing_at(self._pool, model.projection, model.version) for model in self._models
+        ]
+        return end.gp - min(position.gp for position in folded) > FAR_BEHIND_ROWS
 
 
 def score_stream(model: ScoringModel, customer_id: UUID) -> UUID:
