@@ -20,7 +20,8 @@ REQUEST_TIMEOUT_MS: Final = 10_000
 START_WITHIN_S: Final = 10.0
 SEND_WITHIN_S: Final = 30.0
 """An idempotent batch never expires: this is when a new producer is built instead."""
-END_WITHIN_S: Final = 3.0
+END_WITHIN_S: Final = 1.0
+"""Of each step in giving a producer up."""
 BEAT_EVERY_S: Final = 0.5
 
 _logger = structlog.stdlib.get_logger(__name__)
@@ -86,11 +87,12 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     without a broker. No public call gives up, hence the two private names.
     """
     sender = producer._sender.sender_task  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    closing = asyncio.ensure_future(producer.client.close())
+    await asyncio.wait({closing}, timeout=END_WITHIN_S)
     if sender is not None:
-        sender.cancel()
-    await producer.client.close()
-    if sender is not None:
-        await asyncio.wait({sender}, timeout=END_WITHIN_S)
+        for _ in range(2):  # once cancelled it waits for what is in flight, until the second time
+            sender.cancel()
+            await asyncio.wait({sender}, timeout=END_WITHIN_S)
         if sender.done() and not sender.cancelled() and (error := sender.exception()):
             _logger.info("producer.ended", error=type(error).__name__)
         unsent = producer._message_accumulator  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -25,30 +25,34 @@ union all
 select s.topic, null, null, null, null, s.partition, s.sequence from relay_sequence s
 """
 # `numbered` reads `moved`, so nothing is numbered, and no row of it is waited for, unless this
-# relay still leads.
+# relay still leads. The move need not outlive a crash of PostgreSQL: rows sent again bear the same
+# numbers. So nobody waits for the disk; but a version may come again then, hence the position too.
 MOVE: Final = """
 with moved as (
     update relay_position p
-    set epoch = $3, xid = $4::text::xid8, gp = $5, version = p.version + 1
+    set epoch = $6, xid = $7::text::xid8, gp = $8, version = p.version + 1
     where p.name = $1 and p.version = $2
+      and (p.epoch, p.xid, p.gp) = ($3::int, $4::text::xid8, $5::bigint)
     returning 1
 ), numbered as (
     insert into relay_sequence as s (topic, partition, sequence, kafka_offset)
-    select u.* from moved, unnest($6::text[], $7::int[], $8::bigint[], $9::bigint[])
+    select u.* from moved, unnest($9::text[], $10::int[], $11::bigint[], $12::bigint[])
         as u(topic, partition, sequence, kafka_offset)
     on conflict (topic, partition)
         do update set sequence = excluded.sequence, kafka_offset = excluded.kafka_offset
 )
-select assert_moved((select count(*) from moved), 1)
+select assert_moved((select count(*) from moved), 1), set_config('synchronous_commit', 'off', true)
 """
 # The version of main moves too: whoever still leaves the topic out of its pages loses.
 FINISH: Final = """
 with led as (
     update relay_position p set version = p.version + 1
-    where p.name = 'main' and p.version = $3
+    where p.name = 'main' and p.version = $6
     returning 1
 ), moved as (
-    delete from relay_position p using led where p.name = $1 and p.version = $2
+    delete from relay_position p using led
+    where p.name = $1 and p.version = $2
+      and (p.epoch, p.xid, p.gp) = ($3::int, $4::text::xid8, $5::bigint)
     returning 1
 )
 select assert_moved((select count(*) from moved), 1)
@@ -64,7 +68,7 @@ class LostPositionError(Exception):
 class Cursor:
     """How far the log was sent under this name: all of it (`main`), or one topic once more.
 
-    `version` rises with every move and never comes again under a name.
+    `version` rises with every move: two states of a name differ in it, or in their position.
     """
 
     name: str
@@ -155,7 +159,10 @@ async def finish(pool: asyncpg.Pool, progress: Progress, cursor: Cursor) -> None
 
 async def _write(pool: asyncpg.Pool, sql: str, cursor: Cursor, arguments: tuple[Any, ...]) -> None:
     try:
-        await pool.fetchval(sql, cursor.name, cursor.version, *arguments)
+        at = cursor.position
+        await pool.fetchval(
+            sql, cursor.name, cursor.version, at.epoch, str(at.xid), at.gp, *arguments
+        )
     except Exception as error:
         if sqlstate(error) == _LOST:
             raise LostPositionError(f"{cursor.name} is not at version {cursor.version}") from error

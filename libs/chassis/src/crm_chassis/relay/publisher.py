@@ -13,14 +13,14 @@ from crm_chassis.kafka_producer import (
     start_producer,
     while_beating,
 )
+from crm_chassis.relay.page import EVENT_ID, PARTITION, RECORDED_AT_MS, TOPIC
 from crm_chassis.relay.progress import UNKNOWN_OFFSET, Numbered
-from crm_chassis.relay.record import EVENT_ID, PARTITION, RECORDED_AT_MS, TOPIC, record
+from crm_chassis.relay.record import record
 
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Callable, Mapping, Sequence
 
-    import asyncpg
     from aiokafka import AIOKafkaProducer, BatchBuilder, RecordMetadata
 
     from crm_chassis.relay.page import Page
@@ -43,7 +43,6 @@ class Bundle:
 
     sequence: int
     batches: list[BatchBuilder]
-    firsts: list[str]  # the id of the first event in each batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +82,21 @@ class Publisher:
         producer = self._producer or await self._start(beat)
         bundles: dict[tuple[str, int], Bundle] = {}
         for start in range(0, len(page.rows), ROWS_AT_ONCE):
-            rows = page.rows[start : start + ROWS_AT_ONCE]
-            _add(bundles, producer.create_batch, rows, after, self._service)
+            for row in page.rows[start : start + ROWS_AT_ONCE]:
+                place = (row[TOPIC], row[PARTITION])
+                bundle = bundles.get(place)
+                if bundle is None:
+                    bundle = bundles[place] = Bundle(after(*place), [producer.create_batch()])
+                bundle.sequence += 1
+                key, value, headers = record(row, page, bundle.sequence, self._service)
+                at: int = row[RECORDED_AT_MS]
+                add = bundle.batches[-1].append
+                if add(timestamp=at, key=key, value=value, headers=headers) is None:
+                    batch = producer.create_batch()
+                    batch.append(timestamp=at, key=key, value=value, headers=headers)
+                    bundle.batches.append(batch)
             await asyncio.sleep(0)  # others want the loop too: what is in flight, and requests
-        for bundle in bundles.values():
-            for batch, first in zip(bundle.batches, bundle.firsts, strict=True):
-                # An empty batch takes its first record whatever its size, and then no other.
-                if batch.size() > BATCH_BYTES:
-                    raise RecordTooLargeError(first, batch.size())
+        _check_sizes(page, bundles)
         return Parcel(page, bundles)
 
     async def send(self, parcel: Parcel, *, beat: Callable[[], None]) -> list[Numbered]:
@@ -130,27 +136,14 @@ class Publisher:
         return self._producer
 
 
-def _add(
-    bundles: dict[tuple[str, int], Bundle],
-    create_batch: Callable[[], BatchBuilder],
-    rows: Sequence[asyncpg.Record],
-    after: Callable[[str, int], int],
-    service: str,
-) -> None:
-    for row in rows:
-        place = (row[TOPIC], row[PARTITION])
-        bundle = bundles.get(place)
-        if bundle is None:
-            bundle = bundles[place] = Bundle(after(*place), [create_batch()], [row[EVENT_ID]])
-        bundle.sequence += 1
-        key, value, headers = record(row, bundle.sequence, service)
-        timestamp = row[RECORDED_AT_MS]
-        append = bundle.batches[-1].append
-        if append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
-            batch = create_batch()
-            bundle.batches.append(batch)
-            bundle.firsts.append(row[EVENT_ID])
-            batch.append(timestamp=timestamp, key=key, value=value, headers=headers)
+def _check_sizes(page: Page, bundles: Mapping[tuple[str, int], Bundle]) -> None:
+    """An empty batch takes its first record whatever its size; Kafka does not."""
+    for place, bundle in bundles.items():
+        for number, batch in enumerate(bundle.batches):
+            if batch.size() > BATCH_BYTES:
+                before = sum(each.record_count() for each in bundle.batches[:number])
+                rows = [row for row in page.rows if (row[TOPIC], row[PARTITION]) == place]
+                raise RecordTooLargeError(rows[before][EVENT_ID], batch.size())
 
 
 async def _send_all(

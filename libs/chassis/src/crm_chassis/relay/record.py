@@ -11,9 +11,7 @@ from crm_events.codec import SCHEMA_BASE
 if TYPE_CHECKING:
     import asyncpg
 
-# Where `relay.page` selects what; by number, which is twice as fast as by name.
-TOPIC, PARTITION, EVENT_ID, TYPE, SCHEMA_VERSION, STREAM_ID, VERSION = range(3, 10)
-PARTITION_KEY, OCCURRED_AT, RECORDED_AT, RECORDED_AT_MS, DATA, META = range(10, 16)
+    from crm_chassis.relay.page import Page
 
 KNOWN_SCHEMAS: Final = 4_096
 
@@ -27,29 +25,34 @@ _CARRIED: Final = {
 
 
 def record(
-    row: asyncpg.Record, sequence: int, service: str
+    row: asyncpg.Record, page: Page, sequence: int, service: str
 ) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
-    """Key, value and headers of the record of a row that `relay.page` read."""
-    kind, schema, source = _of_type(row[TYPE], row[SCHEMA_VERSION], service)
+    """Key, value and headers of the record of a row of the page."""
+    (
+        *_, event_id, name, schema_version, stream_id, version, partition_key, occurred_at,
+        recorded_at, _, data, meta,
+    ) = row  # fmt: skip  # in the order of the select list: by number takes longer
+    kind, schema, source = _of_type(name, schema_version, service)
     headers = [
         _SPEC,
         _JSON,
         kind,
         schema,
         source,
-        ("ce_id", row[EVENT_ID].encode()),
-        ("ce_time", row[OCCURRED_AT].encode()),
-        ("ce_recordedtime", row[RECORDED_AT].encode()),
-        ("ce_subject", row[STREAM_ID].encode()),
-        ("ce_streamversion", b"%d" % row[VERSION]),
+        ("ce_id", event_id.encode()),
+        ("ce_time", occurred_at.encode()),
+        ("ce_recordedtime", recorded_at.encode()),
+        ("ce_subject", stream_id.encode()),
+        ("ce_streamversion", b"%d" % version),
         ("ce_sequence", b"%d" % sequence),
     ]
-    if (text := row[META]) is not None:
-        meta: dict[str, Any] = orjson.loads(text)
+    if meta is not None:
+        carried: dict[str, Any] = orjson.loads(meta)
         headers += [
-            (header, meta[name].encode()) for name, header in _CARRIED.items() if name in meta
+            (header, carried[name].encode()) for name, header in _CARRIED.items() if name in carried
         ]
-    return row[PARTITION_KEY].encode(), row[DATA].encode(), headers
+    text: str = page.data(row) if data is None else data
+    return partition_key.encode(), text.encode(), headers
 
 
 @lru_cache(KNOWN_SCHEMAS)

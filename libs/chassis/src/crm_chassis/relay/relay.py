@@ -14,11 +14,18 @@ from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.kafka_producer import while_beating
 from crm_chassis.kafka_topics import ensure_topics
-from crm_chassis.relay import progress as state
-from crm_chassis.relay.page import read_again, read_next
-from crm_chassis.relay.progress import LostPositionError, Progress
+from crm_chassis.relay.page import RECORDED_AT_MS, read_again, read_next
+from crm_chassis.relay.progress import (
+    MAIN,
+    Cursor,
+    LostPositionError,
+    Progress,
+    finish,
+    load,
+    main_version,
+    move,
+)
 from crm_chassis.relay.publisher import Publisher
-from crm_chassis.relay.record import RECORDED_AT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 
     from crm_chassis.clock import Clock
     from crm_chassis.lease import Lease
+    from crm_chassis.log.position import Position
     from crm_chassis.relay.page import Page
     from crm_chassis.relay.progress import Numbered
     from crm_chassis.relay.publisher import Parcel
@@ -75,6 +83,7 @@ class Relay:
         self._publisher = Publisher(bootstrap=bootstrap, service=service)
         self._progress: Progress | None = None
         self._ahead: asyncio.Task[Parcel] | None = None
+        self._reading: asyncio.Task[Page] | None = None
         self._topics_checked = False
         self._looked_at = 0.0
         self._owed_since_ms: int | None = None
@@ -137,7 +146,7 @@ class Relay:
             await self._check_topics(beat)
         parcel = await self._next_parcel(beat)
         if parcel.page.full and not self.progress.again:
-            # While Kafka takes this page, PostgreSQL reads the next and it is made ready.
+            # While Kafka takes this page the next is made ready, and the one behind it read.
             self._ahead = asyncio.create_task(self._make_ahead(parcel, beat))
         await self.move_position(parcel.page, await self.send(parcel, beat=beat))
         rewound = tuple(self.progress.again)
@@ -162,7 +171,7 @@ class Relay:
     async def read_page(self) -> Page:
         """The next page of all topics but those that are being sent again."""
         if self._progress is None:
-            self._progress = await state.load(self._pool)
+            self._progress = await load(self._pool)
         return await read_next(self._pool, self._progress.main, without=list(self._progress.again))
 
     async def number(self, page: Page, *, beat: Callable[[], None] = lambda: None) -> Parcel:
@@ -186,12 +195,12 @@ class Relay:
             LostPositionError: it does not, or a topic was rewound meanwhile.
         """
         progress, name = self.progress, page.cursor.name
-        cursor = progress.main if name == state.MAIN else progress.again[name]
+        cursor = progress.main if name == MAIN else progress.again[name]
         try:
             if page.end is not None:
-                await state.move(self._pool, progress, cursor, page.end, sent)
-            elif name != state.MAIN:
-                await state.finish(self._pool, progress, cursor)
+                await move(self._pool, progress, cursor, page.end, sent)
+            elif name != MAIN:
+                await finish(self._pool, progress, cursor)
                 _logger.info("relay.sent_again", topic=name)
         except LostPositionError:
             await self._forget()
@@ -209,14 +218,24 @@ class Relay:
     async def _make_ahead(self, parcel: Parcel, beat: Callable[[], None]) -> Parcel:
         """The page behind one that is in flight, numbered as if that had arrived."""
         progress = self.progress
-        after = state.Cursor(state.MAIN, parcel.page.end or progress.main.position, 0)
-        page = await read_next(self._pool, after, without=())
+        page = await self._read_ahead(parcel.page.end or progress.main.position)
 
         def last(topic: str, partition: int) -> int:
             in_flight = parcel.sequence(topic, partition)
             return progress.sequence(topic, partition) if in_flight is None else in_flight
 
         return await self._publisher.parcel(page, last, beat=beat)
+
+    async def _read_ahead(self, position: Position) -> Page:
+        """The page behind a position; the one behind that is being read when this returns."""
+        reading, self._reading = self._reading, None
+        page = None if reading is None else await reading
+        if page is None or page.cursor.position != position:
+            page = await read_next(self._pool, Cursor(MAIN, position, 0), without=())
+        if page.full and page.end is not None:
+            behind = Cursor(MAIN, page.end, 0)
+            self._reading = asyncio.create_task(read_next(self._pool, behind, without=()))
+        return page
 
     async def _send_again(self, topic: str, beat: Callable[[], None]) -> None:
         """One page of a rewound topic, behind `main`; level with it, the topic goes along again.
@@ -236,7 +255,7 @@ class Relay:
         now = asyncio.get_running_loop().time()
         if now - self._looked_at >= LOOK_FOR_REWINDS_S:
             self._looked_at = now
-            if await state.main_version(self._pool) != self.progress.main.version:
+            if await main_version(self._pool) != self.progress.main.version:
                 await self._forget()
 
     async def _check_topics(self, beat: Callable[[], None]) -> None:
@@ -252,12 +271,15 @@ class Relay:
     async def _forget(self) -> None:
         """What this relay believes may be stale: the database knows."""
         self._progress = None
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.wait({ahead})
-            if not ahead.cancelled():
-                ahead.exception()
+        tasks = {task for task in (self._ahead, self._reading) if task is not None}
+        self._ahead = self._reading = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()
 
     def _goes_on(self, error: Exception, rebuilt: int) -> bool:
         if is_dependency_error(error):
