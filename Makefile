@@ -33,7 +33,7 @@ demo: $(READY) ## stream real purchase history through everything (FULL=1: all o
 	@$(BIN)/python -m demo $(if $(FULL),--full) $(if $(CHECK),--check)
 
 test: $(READY) ## every tier but the long ones, on real servers (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(READY) ## ruff, import contracts, unused and missing dependencies
 	@$(BIN)/ruff format --check .

@@ -13,7 +13,12 @@ from system import System, freeze, kill, thaw
 
 from demo.running import Service
 
-pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.xdist_group("e2e"),
+    pytest.mark.fault,
+    pytest.mark.timeout(240),
+]
 
 PER_SECOND = 200
 ROUNDS = 3

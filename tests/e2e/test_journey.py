@@ -14,7 +14,7 @@ from segment.analytics import request
 from segment.analytics.client import Client
 from system import System
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(120)]
 
 T = TypeVar("T")
 SOON_SECONDS = 20.0
