@@ -202,8 +202,8 @@ async def test_a_body_that_is_sent_in_pieces_is_bounded_too(client):
     ("path", "status", "place", "pointer"),
     [
         ("/v1/things/nine", 422, "path", "/thing_id"),
-        (f"/v1/things/{new_id()}?size=9", 422, "query", "/size"),
-        (f"/v1/things/{new_id()}?size=a%00", 422, "query", ""),
+        (f"/v1/things/{UUID(int=1)}?size=9", 422, "query", "/size"),
+        (f"/v1/things/{UUID(int=1)}?size=a%00", 422, "query", ""),
         ("/v1/things/a%00", 422, "path", ""),
         ("/v1/pages?limit=0", 422, "query", "/limit"),
         ("/v1/pages?limit=1001", 422, "query", "/limit"),

@@ -261,6 +261,22 @@ async def test_a_batch_model_writes_with_its_checkpoint_or_not_at_all(probe):
 
 
 @pytest.mark.usefixtures("tables")
+async def test_the_reason_a_model_stopped_for_quotes_no_value(probe):
+    async def fold(pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]) -> list[Statement]:
+        return [Statement("insert into mails values ($1)", ("ann@example.org",))]
+
+    await probe.pool.execute("create table mails (mail text primary key)")
+    await probe.pool.execute("insert into mails values ('ann@example.org')")
+    await probe.count(new_id(), 1)
+
+    await catch_up(projector(probe, BatchModel("mails", 1, (Counted.type,), fold)))
+
+    stopped = await probe.pool.fetchval("select stopped from projection_checkpoint")
+    assert stopped.startswith("UniqueViolationError: SQLSTATE 23505")
+    assert "ann" not in stopped
+
+
+@pytest.mark.usefixtures("tables")
 async def test_models_at_different_places_both_reach_the_head(probe):
     customer = new_id()
     await probe.count(customer, *range(1, 9))

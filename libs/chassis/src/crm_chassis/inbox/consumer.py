@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,7 +119,7 @@ async def open_consumer(  # noqa: PLR0913  # each named at the call
         batch=True,
         ack_policy=AckPolicy.MANUAL,
         group_id=group,
-        group_instance_id=instance,
+        group_instance_id=f"{instance}.{_digest(topics)}",
         auto_offset_reset="none",
         listener=assignment,
         isolation_level="read_uncommitted",  # nobody uses Kafka transactions
@@ -159,3 +160,12 @@ async def first_offsets(
 ) -> dict[TopicPartition, int]:
     """The offset of the first record of each, or where it would be."""
     return await consumer.beginning_offsets(list(partitions)) if partitions else {}
+
+
+def _digest(topics: Sequence[str]) -> str:
+    """The part of a static member's name that follows its topics.
+
+    A static member that comes back within its session is given what it had before, also when it
+    asks for other topics now.
+    """
+    return hashlib.sha256("\n".join(sorted(topics)).encode()).hexdigest()[:8]

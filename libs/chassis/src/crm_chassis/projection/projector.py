@@ -16,7 +16,8 @@ from crm_chassis.errors import backoff, is_dependency_error, sqlstate
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.statements import guarded
-from crm_chassis.log.tail import position_of, read_page
+from crm_chassis.log.tail import head, position_of, read_page
+from crm_chassis.logs import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ where name = $5 and version = $6 and epoch = $7 and xid = $8::text::xid8 and gp 
 """
 STOPPED: Final = "update projection_checkpoint set stopped = $3 where name = $1 and version = $2"
 LOST: Final = "KM001"
+LONGEST_REASON: Final = 2_000
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -81,7 +83,7 @@ class Projector:
         self._wake = wake
         self._clock = clock
         self._at: dict[tuple[str, int], Position] = {}
-        self._stopped: set[tuple[str, int]] = set()
+        self._stopped: dict[tuple[str, int], datetime] = {}
         self._rows = PAGE_ROWS
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
@@ -120,6 +122,8 @@ class Projector:
         for name, position in self._at.items():
             if name not in self._stopped:
                 groups[position].append(name)
+        for (name, _), recorded_at in self._stopped.items():
+            metrics.PROJECTION_AGE_SECONDS.labels(projection=name).set(self._age(recorded_at))
         behind = False
         for position, names in groups.items():
             beat()
@@ -138,14 +142,20 @@ class Projector:
         if not rows:
             for model in models:
                 metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(0)
+                metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(0)
             return False
         end = position_of(rows[-1])
         recorded_at: datetime = rows[-1]["recorded_at"]
-        age = max(0.0, (self._clock() - recorded_at).total_seconds())
+        last = await head(self._pool) if len(rows) == self._rows else end
         for model in models:
             await self._advance(model, position, end, recorded_at, rows)
-            metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(age)
+            metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(self._age(recorded_at))
+            behind = max(0, last.gp - end.gp)  # numbers are handed out in order: nearly exact
+            metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(behind)
         return True
+
+    def _age(self, recorded_at: datetime) -> float:
+        return max(0.0, (self._clock() - recorded_at).total_seconds())
 
     async def _advance(
         self,
@@ -174,7 +184,7 @@ class Projector:
         except Exception as error:
             if sqlstate(error) == LOST or is_dependency_error(error):
                 raise
-            await self._stop(model, error)
+            await self._stop(model, error, named[0]["recorded_at"] if named else recorded_at)
             return
         self._fit(time.perf_counter() - written, len(rows))
         self._at[model.name, model.version] = end
@@ -183,12 +193,12 @@ class Projector:
             time.perf_counter() - began
         )
 
-    async def _stop(self, model: ReadModel, error: Exception) -> None:
+    async def _stop(self, model: ReadModel, error: Exception, since: datetime) -> None:
         """Stand still, loudly. The position stays where the model is right."""
-        self._stopped.add((model.name, model.version))
+        self._stopped[model.name, model.version] = since
         metrics.PROJECTION_STOPPED.labels(projection=model.name).set(1)
         _logger.error("projection.stopped", projection=model.name, exc_info=error)
-        reason = f"{type(error).__name__}: {error}"[:2_000]
+        reason = f"{type(error).__name__}: {safe_text(error)}"[:LONGEST_REASON]
         await self._pool.execute(STOPPED, model.name, model.version, reason)
 
     def _fit(self, seconds: float, rows: int) -> None:

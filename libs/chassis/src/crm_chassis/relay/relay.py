@@ -113,6 +113,7 @@ class Relay:
                 show_life()
                 if not await self._lease.wait_held(WITHOUT_LEASE_S):
                     await self._forget()
+                    self._owed_since_ms = None  # it is another's to tell
                     continue
                 try:
                     sent = await self.turn(beat=show_life)
