@@ -1,8 +1,8 @@
 """The part of aiokafka 0.14 that Kith uses; the library declares no types."""
 
 from asyncio import Future, Task
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, Literal, NamedTuple, Self, TypeVar
 
 from aiokafka.abc import ConsumerRebalanceListener as ConsumerRebalanceListener
 
