@@ -69,6 +69,17 @@ async def test_a_message_sent_again_is_dropped_for_ever(contacts):
     assert await contacts.counts() == before
 
 
+@pytest.mark.parametrize("said", [{"userId": "second"}, {"userId": None, "anonymousId": "a"}])
+async def test_a_known_message_id_with_another_sender_registers_nobody(contacts, said):
+    await contacts.send(TRACK)
+    before = await contacts.counts()
+
+    answer = await contacts.send(track(TRACK["messageId"], **said))
+
+    assert answer.json() == {"success": True}
+    assert await contacts.counts() == before
+
+
 async def test_the_same_message_id_from_another_source_is_another_message(contacts, write_key):
     await contacts.send(TRACK)
 

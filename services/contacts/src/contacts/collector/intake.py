@@ -14,7 +14,7 @@ from crm_events.errors import BadInputError, DestroyedKeyError
 
 from contacts.collector.identity import follow, identifiers_of
 from contacts.people.draft import Cause
-from contacts.people.identifiers import distinct
+from contacts.people.identifiers import distinct, name_of
 from contacts.people.registry import retried
 
 if TYPE_CHECKING:
@@ -137,16 +137,22 @@ class Intake:
         self, source: str, messages: Sequence[Numbered]
     ) -> tuple[Draft, frozenset[UUID]]:
         """The people the messages name, and the streams of those that were taken before."""
-        tellers = [one.message for one in messages if one.message.tells_who]
         named = distinct(one for each in messages for one in identifiers_of(each.message))
         holders = await self._registry.holders(named)
         people: dict[UUID, Loaded] = {}
         known: frozenset[UUID] = frozenset()
-        if tellers:
+        if any(one.message.tells_who for one in messages):
             people = await self._registry.people(set(holders.values()))
+        deciding = [
+            one.message
+            for one in messages
+            if one.message.tells_who or name_of(one.message.bearer) not in holders
+        ]
+        if deciding:
             # Looked up after the people were loaded: whoever takes the same message from here on
-            # moves their streams, and this append fails. So no old identify changes anything.
-            known = await self._log.known([_stream(source, one) for one in tellers])
+            # moves their streams, and this append fails. So no old identify changes anything,
+            # and no message that is dropped registers anybody.
+            known = await self._log.known([_stream(source, one) for one in deciding])
         return self._registry.draft_from(holders, people), known
 
     async def _append(
