@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from crm_events.contacts import Identifier, Namespace
 from crm_events.errors import BadInputError
@@ -14,19 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+"""Times from the first on and before the second are taken; the ends of what Python and PostgreSQL
+know stand for infinity in one of them."""
+
+
 def instant(text: object, pointer: str) -> datetime:
     """ISO 8601 as an aware instant; without an offset it is UTC.
 
     Raises:
-        BadInputError: it is none, or lies outside the years 1 to 9999.
+        BadInputError: it is none, or lies outside the years 1900 to 2199.
     """
     if not isinstance(text, str):
         raise BadInputError(pointer, "is no ISO 8601 instant", "invalid-timestamp")
     try:
         read = datetime.fromisoformat(text.strip())
-        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+        read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise BadInputError(pointer, "is no ISO 8601 instant", "invalid-timestamp") from error
+    return within_years(read, pointer)
+
+
+def within_years(at: datetime, pointer: str) -> datetime:
+    """The instant itself.
+
+    Raises:
+        BadInputError: it lies outside the years 1900 to 2199.
+    """
+    if not EARLIEST <= at < LATEST:
+        raise BadInputError(pointer, "is not within the years 1900 to 2199", "invalid-timestamp")
+    return at
 
 
 def object_in(call: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from contacts.collector.fields import (
     object_in,
     required_id,
     text_in,
+    within_years,
 )
 from contacts.collector.orders import ORDERS, order_fields
 from contacts.people.identifiers import IdentifierInvalidError, identifier
@@ -200,10 +201,8 @@ def _occurred_at(call: Mapping[str, Any], arrival: Arrival) -> datetime:
         sent_at = instant(call["sentAt"], "/sentAt")
     if sent_at is None:
         return told if call.get("timestamp") is None else instant(call["timestamp"], "/timestamp")
-    try:
-        return arrival.received_at - (sent_at - told)
-    except OverflowError as error:
-        raise BadInputError(f"/{name}", "is too far away", "invalid-timestamp") from error
+    # Three instants within three hundred years: their sum cannot overflow, but it may lie outside.
+    return within_years(arrival.received_at - (sent_at - told), f"/{name}")
 
 
 def _fact(
