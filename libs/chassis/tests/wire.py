@@ -119,9 +119,7 @@ class Wire:
 
     async def send(self, messages: Iterable[Message], partition: int = 0) -> None:
         sent = [
-            await self.producer.send(
-                self.topic, value, key, partition=partition, headers=headers, timestamp_ms=1_700_000
-            )
+            await self.producer.send(self.topic, value, key, partition=partition, headers=headers)
             for key, value, headers in messages
         ]
         for future in sent:
