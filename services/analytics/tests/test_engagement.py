@@ -9,6 +9,7 @@ import random
 from datetime import timedelta
 
 import pytest
+import structlog
 from analytics.customers.links import read_links
 from analytics.engagement.answers import as_of, current, explanation_of, through_time
 from analytics.engagement.decay import log_net
@@ -382,6 +383,84 @@ async def test_links_are_followed_over_any_number_of_steps(analytics):
     links = await read_links(analytics.pool, [customer(20)])
 
     assert len(links) == 39
+
+
+LINK_MANY = """
+insert into link (customer_id, into_id, linked, periods)
+select ('c1000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid, $1, true,
+       '[["2025-01-01T00:00:00+00:00", null]]'
+from generate_series(1, $2::int) n
+"""
+
+
+async def test_a_score_and_its_rank_are_of_all_1201_members(analytics, http):
+    await analytics.hear(
+        [
+            event
+            for n in range(2, 1_203)
+            for event in (
+                heard(order(number=n), LANDMARK, number=n),
+                heard(linked(n, 1), LANDMARK, number=10_000 + n),
+            )
+        ]
+    )
+    await analytics.fold()
+
+    await analytics.publish()
+
+    [leader] = (await http.get("/leaders")).json()["items"]
+    score = (await http.get(f"/customers/{customer(1)}/score")).json()
+    buying = (await http.get(f"/customers/{customer(700)}/buying")).json()
+    assert leader["members"] == len(score["members"]) == len(buying["members"]) == 1_202
+    assert score["counted"] == buying["amounts"][0]["frequency"] == 1_201
+    assert leader["s_net"] == pytest.approx(score["s"])
+
+
+async def test_a_group_too_large_is_refused_and_stands_nowhere(analytics, http):
+    await analytics.hear([heard(order(), LANDMARK), heard(order(number=2), LANDMARK, number=2)])
+    await analytics.fold()
+    await analytics.publish()
+    await analytics.pool.execute(LINK_MANY, customer(1), 10_000)
+    await analytics.hear([heard(order(number=n), LANDMARK, number=9 + n) for n in (1, 2)])
+    await analytics.fold()
+    await analytics.two_seconds_pass()
+
+    with structlog.testing.capture_logs() as lines:
+        await analytics.publish()
+
+    leaders = (await http.get("/leaders")).json()["items"]
+    assert [one["customer_id"] for one in leaders] == [str(customer(2))]
+    assert [one["log_level"] for one in lines if one["event"] == "moved.group_too_large"] == [
+        "error"
+    ]
+    for asked in ("score", "score?explain=true", "score/history", "buying"):
+        answer = await http.get(f"/customers/{customer(1)}/{asked}")
+        assert (answer.status_code, answer.json()["type"]) == (
+            422,
+            "urn:kith:problem:group-too-large",
+        )
+
+
+async def test_a_group_of_the_largest_size_is_ranked(analytics, http):
+    await analytics.hear([heard(order(), LANDMARK)])
+    await analytics.fold()
+    await analytics.pool.execute(LINK_MANY, customer(1), 9_999)
+
+    await analytics.publish()
+
+    [leader] = (await http.get("/leaders")).json()["items"]
+    assert leader["members"] == 10_000
+
+
+async def test_links_taken_back_do_not_make_a_group_too_large(analytics, http):
+    await analytics.hear([heard(order(), LANDMARK)])
+    await analytics.fold()
+    await analytics.pool.execute(LINK_MANY, customer(1), 10_000)
+    await analytics.pool.execute("update link set linked = false")
+
+    score = await http.get(f"/customers/{customer(1)}/score")
+
+    assert score.json()["members"] == [str(customer(1))]
 
 
 async def test_a_customer_never_heard_of_has_no_score(analytics):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from crm_chassis.http.problems import Problem
 from crm_chassis.log.entries import Statement
 from crm_chassis.projection.model import BatchModel
 from crm_events.contacts import PersonLinked, PersonUnlinked
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     import asyncpg
     from crm_chassis.log.logged import LoggedEvent
 
-LARGEST_GROUP: Final = 1_000
-"""Ids that are followed from one customer; a person has a handful of devices."""
+LARGEST_GROUP: Final = 10_000
+"""So many ids are one person at most; more are an error of identification. As in contacts."""
 
 READ_PAIRS: Final = """
 select l.customer_id, l.into_id, l.periods::text as periods
@@ -33,14 +34,16 @@ with recursive reached(customer_id) as (
     select unnest($1::uuid[])
     union
     select n.id from reached r cross join lateral (
-        select l.into_id as id from link l where l.customer_id = r.customer_id
+        select l.into_id as id from link l
+        where l.customer_id = r.customer_id and (l.linked or not $3)
         union all
-        select l.customer_id from link l where l.into_id = r.customer_id
+        select l.customer_id from link l
+        where l.into_id = r.customer_id and (l.linked or not $3)
     ) n
 )
-select l.customer_id, l.into_id, l.periods::text as periods
+select r.customer_id as reached, l.customer_id, l.into_id, l.periods::text as periods
 from (select customer_id from reached limit $2) r
-join link l on l.customer_id = r.customer_id
+left join link l on l.customer_id = r.customer_id and (l.linked or not $3)
 """
 WRITE_LINKS: Final = """
 insert into link (customer_id, into_id, linked, periods)
@@ -50,6 +53,19 @@ from unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::text[])
 on conflict (customer_id, into_id) do update
     set linked = excluded.linked, periods = excluded.periods
 """
+
+
+class GroupTooLargeError(Problem):
+    """More ids are linked than are taken for one person: no part of them is shown as the whole.
+
+    `reached` are some of them, those nearest to the customer that was asked for.
+    """
+
+    def __init__(self, reached: frozenset[UUID]) -> None:
+        super().__init__(
+            422, "group-too-large", f"More than {LARGEST_GROUP} customer ids are linked into one."
+        )
+        self.reached = reached
 
 
 def links(model_ids: Sequence[int]) -> BatchModel:
@@ -68,14 +84,24 @@ def links(model_ids: Sequence[int]) -> BatchModel:
     )
 
 
-async def read_links(connection: Any, customer_ids: Iterable[UUID]) -> list[Link]:  # noqa: ANN401  # a pool or a connection of one
-    """Every link, open or closed, that leads to or from those customers, over any number of steps.
+async def read_links(
+    connection: Any,  # noqa: ANN401  # a pool or a connection of one
+    customer_ids: Iterable[UUID],
+    *,
+    closed: bool = False,
+) -> list[Link]:
+    """Every open link that leads to or from those customers, over any number of steps.
 
-    At most `LARGEST_GROUP` ids per customer asked for are followed.
+    `closed`: those taken back are followed as well.
+
+    Raises:
+        GroupTooLargeError: they lead to more than `LARGEST_GROUP` ids, all together.
     """
-    asked = list(customer_ids)
-    rows = await connection.fetch(READ_AROUND, asked, LARGEST_GROUP * len(asked))
-    return [_link(row) for row in rows]
+    rows = await connection.fetch(READ_AROUND, list(customer_ids), LARGEST_GROUP + 1, not closed)
+    reached = frozenset(row["reached"] for row in rows)
+    if len(reached) > LARGEST_GROUP:
+        raise GroupTooLargeError(reached)
+    return [_link(row) for row in rows if row["customer_id"] is not None]
 
 
 async def _read_pairs(pool: asyncpg.Pool, pairs: Iterable[LinkKey]) -> dict[LinkKey, Link]:

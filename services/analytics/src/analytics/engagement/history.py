@@ -27,7 +27,7 @@ class Score:
     """A customer's group and its sums, as the rows stand."""
 
     customer_id: UUID
-    links: tuple[Link, ...]  # open and closed, of all ids that ever were linked
+    links: tuple[Link, ...]  # open ones; in a history, closed ones as well
     sums_by_id: Mapping[UUID, Sums]
 
     def group(self, *, known_at: datetime | None = None) -> Group:
@@ -51,7 +51,10 @@ class History:
 
 
 async def read_score(pool: asyncpg.Pool, model: ScoringModel, customer_id: UUID) -> Score | None:
-    """The score of a customer with those linked to it; None for one never heard of."""
+    """The score of a customer with those linked to it; None for one never heard of.
+
+    Raises GroupTooLargeError.
+    """
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -64,13 +67,13 @@ async def read_history(
 ) -> History | None:
     """The score and its facts, in one snapshot; None for a customer never heard of.
 
-    Raises HistoryTooLongError.
+    Raises HistoryTooLongError, GroupTooLargeError.
     """
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        score = await _score(connection, model, customer_id)
+        score = await _score(connection, model, customer_id, closed=True)
         if score is None:
             return None
         ids = {customer_id}
@@ -91,8 +94,10 @@ async def _score(
     connection: Any,  # noqa: ANN401  # asyncpg wraps what a pool hands out
     model: ScoringModel,
     customer_id: UUID,
+    *,
+    closed: bool = False,
 ) -> Score | None:
-    links = await read_links(connection, [customer_id])
+    links = await read_links(connection, [customer_id], closed=closed)
     members = group_of(customer_id, links).members
     sums = await read_sums(connection, model.model_id, members)
     if not sums and not links and not await ever_heard(connection, members):

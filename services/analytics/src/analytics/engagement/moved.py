@@ -19,9 +19,10 @@ from crm_chassis.log.entries import NewEvent, Statement, StreamAppend, VersionCo
 from crm_chassis.log.tail import head
 from crm_chassis.projection.projector import standing_at
 from crm_events.analytics import ScoreMoved
+from prometheus_client import Counter
 
-from analytics.customers.groups import Group, group_of
-from analytics.customers.links import read_links
+from analytics.customers.groups import Group, Link, group_of
+from analytics.customers.links import GroupTooLargeError, read_links
 from analytics.engagement.decay import log_net
 from analytics.engagement.engagement import MOVED_EVERY_SECONDS, read_sums
 from analytics.engagement.sums import Sums, together
@@ -83,6 +84,11 @@ on conflict (model_id, customer_id) do update
 DROP_STANDING: Final = """
 delete from standing where model_id = $1 and customer_id = any($2::uuid[])
 """
+
+UNRANKED = Counter(
+    "analytics_unranked_groups_total",
+    "Times that linked ids were left without a rank: they are more than are taken for one person.",
+)
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -178,11 +184,15 @@ class Moved:
 
     async def _standings(self, model: ScoringModel, due: Sequence[Due]) -> list[Statement]:
         ids = [one.customer_id for one in due]
-        links = await read_links(self._pool, ids)
-        groups = {group.root: group for group in (group_of(one, links) for one in ids)}
-        members = {one for group in groups.values() for one in group.members}
+        groups, unranked = await read_groups(self._pool, ids)
+        members = {one for group in groups for one in group.members}
         sums = await read_sums(self._pool, model.model_id, members)
-        return standings(model, list(groups.values()), sums)
+        statements = standings(model, groups, sums)
+        if unranked:
+            UNRANKED.inc()
+            _logger.error("moved.group_too_large", model=model.name, some_of_it=len(unranked))
+            statements.append(Statement(DROP_STANDING, (model.model_id, sorted(unranked))))
+        return statements
 
     async def _is_far_behind(self) -> bool:
         end = await head(self._pool)
@@ -190,6 +200,44 @@ class Moved:
             await standing_at(self._pool, model.projection, model.version) for model in self._models
         ]
         return end.gp - min(position.gp for position in folded) > FAR_BEHIND_ROWS
+
+
+async def read_groups(
+    pool: asyncpg.Pool, customer_ids: Sequence[UUID]
+) -> tuple[list[Group], set[UUID]]:
+    """The groups of those customers; and ids in groups too large to be read, which stand nowhere.
+
+    Better no rank than that of a part.
+    """
+    try:
+        return _apart(customer_ids, await read_links(pool, customer_ids)), set()
+    except GroupTooLargeError:
+        pass  # one of them may be, or all together: ask for each alone
+    groups: list[Group] = []
+    unranked: set[UUID] = set()
+    known: set[UUID] = set()
+    for one in customer_ids:
+        if one in known:
+            continue
+        try:
+            found = _apart([one], await read_links(pool, [one]))
+        except GroupTooLargeError as error:
+            unranked |= error.reached
+            known |= error.reached
+        else:
+            groups += found
+            known.update(*(group.members for group in found))
+    return groups, unranked
+
+
+def _apart(customer_ids: Sequence[UUID], links: Sequence[Link]) -> list[Group]:
+    groups: list[Group] = []
+    known: set[UUID] = set()
+    for one in customer_ids:
+        if one not in known:
+            groups.append(group_of(one, links))
+            known.update(groups[-1].members)
+    return groups
 
 
 def score_stream(model: ScoringModel, customer_id: UUID) -> UUID:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
+from crm_chassis.http.problems import Problem
 from crm_chassis.projection.model import Projection
 from crm_events.contacts import (
     PersonChanged,
@@ -17,8 +18,6 @@ from crm_events.contacts import (
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
-from contacts.people.decider import MAX_LINEAGE
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from crm_chassis.projection.model import Key
     from crm_events.contacts import Identifier
 
-MAX_MEMBERS: Final = 1_000
-"""So many customers of one group are read; who has more is an error of identification."""
+MAX_MEMBERS: Final = 10_000
+"""So many customers are one at most; more are an error of identification. As in analytics."""
 
 person = Table(
     "person",
@@ -46,21 +45,30 @@ person = Table(
 )
 Index("person_linked_into", person.c.linked_into)
 
+# Of ids alone, so that a circle ends it; one more than the most tells that there are more.
 GROUP: Final = f"""
-with recursive up(customer_id, linked_into, steps) as (
-    select p.customer_id, p.linked_into, 0 from person p where p.customer_id = $1
-    union all
-    select p.customer_id, p.linked_into, up.steps + 1
-    from up join person p on p.customer_id = up.linked_into where up.steps < {MAX_LINEAGE}
-), down(customer_id, steps) as (
-    (select up.customer_id, 0 from up order by up.steps desc limit 1)
-    union all
-    select p.customer_id, down.steps + 1
-    from down join person p on p.linked_into = down.customer_id where down.steps < {MAX_LINEAGE}
+with recursive reached(customer_id) as (
+    select $1::uuid
+    union
+    select n.id from reached r cross join lateral (
+        select p.linked_into as id from person p
+        where p.customer_id = r.customer_id and p.linked_into is not null
+        union all
+        select p.customer_id from person p where p.linked_into = r.customer_id
+    ) n
 )
-select p.*, down.steps from down join person p using (customer_id)
-order by down.steps, p.changed_at desc, p.customer_id limit {MAX_MEMBERS}
+select p.* from (select customer_id from reached limit {MAX_MEMBERS + 1}) r
+join person p using (customer_id)
 """  # noqa: S608  # constants only
+
+
+class GroupTooLargeError(Problem):
+    """More customers are linked than are read as one: no part of them is shown as the whole."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            422, "group-too-large", f"More than {MAX_MEMBERS} customers are linked into one."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +169,35 @@ class Group:
 
 
 async def group_of(pool: asyncpg.Pool, customer_id: UUID) -> Group | None:
-    """Everyone who is one person with this customer; None for an id the directory has not."""
+    """Everyone who is one person with this customer; None for an id the directory has not.
+
+    Raises GroupTooLargeError, which a route answers as 422.
+    """
     rows = await pool.fetch(GROUP, customer_id)
-    return Group(tuple(_row(row) for row in rows)) if rows else None
+    if len(rows) > MAX_MEMBERS:
+        raise GroupTooLargeError
+    return Group(_by_nearness([_row(row) for row in rows])) if rows else None
+
+
+def _by_nearness(rows: Sequence[PersonRow]) -> tuple[PersonRow, ...]:
+    """The survivor, then by steps from it, the last changed first among those as far.
+
+    Where links run in a circle (which is not decided), the smallest id survives.
+    """
+    known = {row.customer_id: row for row in rows}
+    linked: dict[UUID, list[UUID]] = {}
+    for row in rows:
+        if row.linked_into is not None:
+            linked.setdefault(row.linked_into, []).append(row.customer_id)
+    free = [row.customer_id for row in rows if row.linked_into not in known]
+    ring = [min(free or known)]
+    steps = dict.fromkeys(ring, 0)
+    while ring:
+        found = [one for near in ring for one in linked.get(near, ()) if one not in steps]
+        steps |= dict.fromkeys(found, steps[ring[0]] + 1)
+        ring = found
+    newest = sorted(rows, key=lambda row: (-row.changed_at.timestamp(), row.customer_id))
+    return tuple(sorted(newest, key=lambda row: steps[row.customer_id]))
 
 
 def _row(row: asyncpg.Record) -> PersonRow:
