@@ -466,3 +466,23 @@ async def test_links_taken_back_do_not_make_a_group_too_large(analytics, http):
 async def test_a_customer_never_heard_of_has_no_score(analytics):
     assert await read_score(analytics.pool, analytics.model, customer(1)) is None
     assert await read_history(analytics.pool, analytics.model, customer(1)) is None
+
+
+async def test_a_change_is_owed_from_its_fold_until_it_is_ranked(analytics, http):
+    async def owed():
+        return (await http.get("/leaders")).json()["owed_seconds"]
+
+    await analytics.hear([heard(order(), LANDMARK)])
+    await analytics.fold()
+    await analytics.publish()
+    assert await owed() == 0
+
+    await analytics.hear([heard(order(), LANDMARK, number=2)])
+    await analytics.fold()  # within 2 s of the last time: it falls due only later
+    assert await analytics.publish() == 0
+    assert 0 < await owed() <= 2 + 5  # as long as the test may take
+
+    await analytics.two_seconds_pass()
+    assert await owed() >= 2
+    await analytics.publish()
+    assert await owed() == 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import resources
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -12,22 +12,32 @@ from crm_chassis.http.access import public, requires
 from crm_chassis.http.pages import Paging, read_cursor, write_cursor
 from crm_chassis.http.reads import ReadModelName, following
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import HTMLResponse
 
 from analytics.engagement.answers import ModelName, name_of
 from analytics.engagement.api import SCOPE, NamedModel, named
+from analytics.engagement.engagement import MOVED_EVERY_SECONDS
 from analytics.engagement.model import ScoringModel
+
+LEAST_OWED_SECONDS: Final = 0.001
+"""Says that something is owed, however short a time."""
 
 LEADERS: Final = """
 select customer_id, s_net, members from standing
 where model_id = $1 and ($2::float8 is null or (s_net, customer_id) < ($2, $3::uuid))
 order by s_net desc, customer_id desc limit $4
 """
-OWED: Final = """
-select greatest(0, extract(epoch from now() - min(due_at)))::float8 from engagement
+# When a change came is not kept: it was when it fell due, or within the wait before that, which
+# makes the whole wait the most that it can have been owed.
+OWED: Final = f"""
+select (extract(epoch from now() - min(due_at)) + {MOVED_EVERY_SECONDS})::float8 from engagement
 where model_id = $1 and due_at is not null
-"""
+"""  # noqa: S608  # constants only
+OWED_MEANS: Final = (
+    "0 where every change that was folded is ranked. Else how long the oldest one has waited, at "
+    f"most {MOVED_EVERY_SECONDS} s too long: a customer is ranked anew at most once in that time."
+)
 PLACE: Final[TypeAdapter[tuple[float, UUID]]] = TypeAdapter(tuple[float, UUID])
 
 
@@ -46,13 +56,13 @@ class Leader(BaseModel):
 
 
 class Leaders(BaseModel):
-    """The highest scores. `owed_seconds`: how long the oldest change has not been ranked."""
+    """The highest scores."""
 
     model_config = ConfigDict(frozen=True)
 
     model: ModelName
     at: datetime
-    owed_seconds: float
+    owed_seconds: Annotated[float, Field(ge=0, description=OWED_MEANS)]
     items: list[Leader]
     next: str | None
 
@@ -88,7 +98,7 @@ def leaders_router(
         return Leaders(
             model=name_of(asked),
             at=at,
-            owed_seconds=owed or 0.0,
+            owed_seconds=0.0 if owed is None else max(owed, LEAST_OWED_SECONDS),
             items=items,
             next=write_cursor(PLACE, (items[-1].s_net, items[-1].customer_id)) if full else None,
         )
