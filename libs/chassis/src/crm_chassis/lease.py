@@ -53,7 +53,13 @@ class Lease:
         self._owner = owner
         self._monotonic = monotonic
         self._until = float("-inf")
+        self._refused = False
         self._changed = asyncio.Event()
+
+    @property
+    def refused(self) -> bool:
+        """The last renewal found that another process has it."""
+        return self._refused
 
     @property
     def held(self) -> bool:
@@ -95,6 +101,7 @@ class Lease:
             if not is_dependency_error(error):
                 raise
             return
+        self._refused = not taken
         if taken:
             self._until = began + EXPIRES_SECONDS
             self._changed.set()

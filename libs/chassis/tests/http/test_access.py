@@ -166,3 +166,25 @@ async def test_a_route_may_be_public_on_purpose(absent):
 
     async with client_of(app_of(absent, stated)) as client:
         assert (await client.get("/open")).json() == 1
+
+
+async def test_the_interface_names_the_key_and_the_scope_of_each_operation(absent):
+    badge = {"type": "apiKey", "in": "header", "name": "X-Badge"}
+    own = APIRouter(dependencies=[Depends(public(own_keys={"badge": badge}))])
+
+    @own.post("/badged")
+    async def badged() -> None: ...
+
+    async with client_of(app_of(absent, router, own)) as client:
+        described = (await client.get("/openapi.json")).json()
+
+    reading, clearing = (described["paths"]["/things"][method] for method in ("get", "delete"))
+    assert (reading["x-scope"], clearing["x-scope"]) == ("things:read", "things:write")
+    assert reading["security"] == [{"API key": ["things:read"]}]
+    assert "`things:read`" in reading["description"]
+    posting = described["paths"]["/badged"]["post"]
+    assert posting["security"] == [{"badge": []}]
+    assert described["components"]["securitySchemes"]["badge"] == badge
+    assert "503" in reading["responses"]
+    assert "503" in posting["responses"]
+    assert "security" not in described["paths"]["/livez"]["get"]

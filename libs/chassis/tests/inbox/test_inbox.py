@@ -423,16 +423,20 @@ async def test_a_stop_lets_the_statement_under_way_end(wire: Wire) -> None:
     assert (await read_marks(wire.pool, [tp]))[tp].sequence == len(heard)
 
 
-async def test_two_live_processes_under_one_name_do_not_go_on_for_ever(wire: Wire) -> None:
+async def test_of_two_live_processes_under_one_name_the_later_is_refused(wire: Wire) -> None:
     from crm_chassis.inbox import InstanceTakenError  # noqa: PLC0415
 
     await wire.create()
+    await wire.send_numbers(range(1, 11))
     stop = asyncio.Event()
     first, second = wire.inbox("a"), wire.inbox("a")
 
-    tasks = [asyncio.create_task(inbox.run(stop, beat=lambda: None)) for inbox in (first, second)]
-    done, others = await asyncio.wait(tasks, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    at_work = asyncio.create_task(first.run(stop, beat=lambda: None))
+    await wire.taken_through(10)
+    with pytest.raises(InstanceTakenError):
+        await asyncio.wait_for(second.run(stop, beat=lambda: None), 15)
+    await wire.send_numbers(range(11, 21))
+    await wire.taken_through(20)
     stop.set()
-    await asyncio.wait(others, timeout=30)
 
-    assert [type(task.exception()) for task in done] == [InstanceTakenError]
+    assert await asyncio.wait_for(at_work, 15) is None

@@ -1,6 +1,7 @@
 """Who may call a route: every one names its scope, or says that it is public."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -12,9 +13,10 @@ from crm_chassis.apikeys import ApiKeys, Caller
 from crm_chassis.http.problems import Problem
 
 OPEN: Final = "public"
+KEY_SCHEME: Final = "API key"
 
 _bearer: Final = HTTPBearer(
-    auto_error=False, scheme_name="API key", description="`Authorization: Bearer kith_...`"
+    auto_error=False, scheme_name=KEY_SCHEME, description="`Authorization: Bearer kith_...`"
 )
 
 
@@ -51,12 +53,17 @@ def requires(scope: str) -> Callable[..., Any]:
     return allowed
 
 
-def public() -> Callable[..., Any]:
-    """A dependency that states that a route is open to everybody, on purpose."""
+def public(*, own_keys: Mapping[str, Mapping[str, Any]] | None = None) -> Callable[..., Any]:
+    """A dependency that states that a route is open to everybody, on purpose.
+
+    `own_keys`: for one that knows its callers by itself, the ways to hand it a key, by name: each
+    an OpenAPI security scheme, of which a caller takes one.
+    """
 
     async def allowed() -> None: ...
 
     allowed.scope = OPEN  # pyright: ignore[reportFunctionMemberAccess]  # read by assert_scoped
+    allowed.own_keys = own_keys or {}  # pyright: ignore[reportFunctionMemberAccess]  # and described
     return allowed
 
 
@@ -65,22 +72,42 @@ def assert_scoped(app: FastAPI, *, plain: Iterable[str] = ()) -> None:
 
     `plain` are the paths of routes that FastAPI makes by itself (documentation).
     """
-    unscoped = [path for path, scopes in route_scopes(app) if not scopes and path not in plain]
+    unscoped = [
+        each.path for each in route_access(app) if not each.scopes and each.path not in plain
+    ]
     if unscoped:
         raise UnscopedRouteError(f"name a scope, or public(), for: {', '.join(unscoped)}")
 
 
-def route_scopes(app: FastAPI) -> Iterator[tuple[str, frozenset[str]]]:
-    """Each route's path, and the scopes that it asks for."""
+@dataclass(frozen=True, slots=True)
+class RouteAccess:
+    """What a route asks of its callers. `own_keys` are security schemes by name, see `public`."""
+
+    path: str
+    methods: frozenset[str]
+    scopes: frozenset[str]
+    own_keys: dict[str, Any]
+
+
+def route_access(app: FastAPI) -> Iterator[RouteAccess]:
+    """Each route with the scopes that it asks for."""
     for context in iter_route_contexts(app.routes):
         route = context.original_route
-        named = _scopes(context.dependant) if isinstance(route, APIRoute) else ()
-        yield context.path or "", frozenset(named)
+        asked = list(_asked(context.dependant)) if isinstance(route, APIRoute) else []
+        yield RouteAccess(
+            path=context.path_format or context.path or "",
+            methods=frozenset(context.methods or ()),
+            scopes=frozenset(each.scope for each in asked),
+            own_keys={
+                name: scheme
+                for each in asked
+                for name, scheme in getattr(each, "own_keys", {}).items()
+            },
+        )
 
 
-def _scopes(dependant: Dependant) -> Iterator[str]:
-    scope: object = getattr(dependant.call, "scope", None)
-    if isinstance(scope, str):
-        yield scope
+def _asked(dependant: Dependant) -> Iterator[Any]:
+    if isinstance(getattr(dependant.call, "scope", None), str):
+        yield dependant.call
     for inner in dependant.dependencies:
-        yield from _scopes(inner)
+        yield from _asked(inner)

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from crm_chassis.http.access import assert_scoped
 from crm_chassis.http.bodies import GatedRoute
+from crm_chassis.http.described import describe_access
 from crm_chassis.http.edge import Edge
 from crm_chassis.http.health import health_router
 from crm_chassis.http.problems import MEDIA_TYPE, SCHEMA, add_problem_handlers
@@ -67,6 +68,7 @@ def build_app(  # noqa: PLR0913  # collaborators, each named at the call
     app.add_middleware(Edge, max_body_bytes=max_body_bytes, self_limited=self_limited)
     assert_scoped(app, plain=DOCUMENTATION)
     _assert_gated(app)
+    describe_access(app)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
+from crm_chassis.ids import new_id
 from crm_chassis.inbox.consumer import (
     Assignment,
     broker_of,
@@ -19,12 +21,12 @@ from crm_chassis.inbox.consumer import (
 )
 from crm_chassis.inbox.member import LOG_EACH, Member
 from crm_chassis.inbox.pace import Pace
-from crm_chassis.inbox.reclaims import Reclaims
+from crm_chassis.inbox.reclaims import InstanceTakenError, Reclaims
 from crm_chassis.inbox.reporting import Courtesy, alert, measure
 from crm_chassis.inbox.waiting import StoppedError, beating
+from crm_chassis.lease import Lease
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     import asyncpg
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from faststream.security import BaseSecurity
 
 LOOK_EVERY_S: Final = 1.0
+SEAT_EVERY_S: Final = 0.5
+SEAT_S: Final = 4.0
+"""How long a name may be another's before we give up: a killed process' lease ends sooner."""
 TOPICS_EVERY_S: Final = 5.0
 
 _logger = structlog.stdlib.get_logger(__name__)
@@ -67,6 +72,7 @@ class Inbox:
         self._security = security
         self._pace = Pace()
         self._reclaims = Reclaims(self._instance)
+        self._seat = Lease(pool, name=f"inbox {self._instance}", owner=str(new_id()))
         self._failures = 0
         self._missing: frozenset[str] = frozenset()
 
@@ -78,6 +84,33 @@ class Inbox:
         Raises:
             InstanceTakenError: another live process uses this instance id.
         """
+        left = asyncio.Event()
+        seated = asyncio.create_task(self._seat.run(left, beat=lambda: None))
+        try:
+            if await self._seated(stop, beat):
+                await self._keep_reading(stop, beat)
+        finally:
+            left.set()
+            await seated
+
+    async def _seated(self, stop: asyncio.Event, beat: Callable[[], None]) -> bool:
+        """Be the only one under this name; False if `stop` came first.
+
+        A process that was killed keeps its seat until the lease expires. The one that came later
+        is refused, for Kafka would throw out the one that is at work.
+        """
+        refused_since: float | None = None
+        while not stop.is_set():
+            beat()
+            if await self._seat.wait_held(SEAT_EVERY_S):
+                return True
+            now = time.monotonic()
+            refused_since = (refused_since or now) if self._seat.refused else None
+            if refused_since is not None and now - refused_since > SEAT_S:
+                raise InstanceTakenError(self._instance)
+        return False
+
+    async def _keep_reading(self, stop: asyncio.Event, beat: Callable[[], None]) -> None:
         while not stop.is_set():
             beat()
             try:
@@ -145,6 +178,8 @@ class Inbox:
                 now = time.monotonic()
                 if now - looked_at >= LOOK_EVERY_S:
                     looked_at = now
+                    if self._seat.refused:
+                        raise InstanceTakenError(self._instance)
                     if has_given_up(consumer):
                         raise KafkaError("the consumer ended by itself")
                     self._failures = 0 if member.claims else self._failures
