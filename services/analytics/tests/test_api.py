@@ -258,3 +258,16 @@ async def test_an_instant_before_the_landmark_has_a_value(asked):
 
     assert answer.status_code == 200
     assert answer.json()["value"] == 0
+
+
+async def test_every_operation_behind_a_key_names_it_in_openapi(http):
+    document = (await http.get("/openapi.json")).json()
+
+    assert document["paths"].keys() > {"/livez", "/readyz", "/metrics"}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path in {"/livez", "/readyz", "/metrics"}:
+                assert "security" not in operation
+            else:
+                assert operation["x-scope"] in {"scores:read", "buying:read"}
+                assert "503" in operation["responses"]

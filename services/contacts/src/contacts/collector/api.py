@@ -29,6 +29,15 @@ CALL_ROUTES: Final = {
     **{kind.value[0]: kind for kind in Kind},
 }
 
+WRITE_KEYS: Final = {
+    "write key": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "A write key as user name, without a password; or `writeKey` in the body.",
+    },
+    "write key header": {"type": "apiKey", "in": "header", "name": "X-Write-Key"},
+}
+
 Place = TypeAdapter(tuple[datetime, UUID])
 CursorQuery = Annotated[str | None, Query(max_length=LONGEST_CURSOR)]
 
@@ -51,7 +60,7 @@ def collector_routes(collector: Collector, drawer: Drawer) -> APIRouter:
     Open to everybody as far as the chassis goes: callers are known by their write keys.
     """
     router = APIRouter(tags=["collector"], redirect_slashes=False)
-    sending = [Depends(public())]
+    sending = [Depends(public(own_keys=WRITE_KEYS))]
 
     async def preflight() -> Response:
         return Response(status_code=204, headers=PREFLIGHT)
