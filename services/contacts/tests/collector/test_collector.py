@@ -141,6 +141,42 @@ async def test_requests_that_register_the_same_people_register_them_once(contact
     assert (await contacts.counts())["subject_key"] == 10
 
 
+async def test_a_person_who_takes_long_to_load_keeps_no_other_waiting(contacts, monkeypatch):
+    await contacts.send(identify("1"))
+    await contacts.send(identify("2", userId="u-2"))
+    [hot, _] = await contacts.events("contacts.person.registered")
+    people, loading, go_on = Registry.people, asyncio.Event(), asyncio.Event()
+
+    async def slow(self, customer_ids):
+        if hot.customer_id in customer_ids:
+            loading.set()
+            await go_on.wait()
+        return await people(self, customer_ids)
+
+    monkeypatch.setattr(Registry, "people", slow)
+    waiting = asyncio.create_task(contacts.send(identify("3", traits={"name": "Ann"})))
+    await loading.wait()
+
+    async with asyncio.timeout(5):
+        answer = await contacts.send(identify("4", userId="u-2", traits={"name": "Bob"}))
+
+    assert (answer.status_code, waiting.done()) == (200, False)
+    go_on.set()
+    assert (await waiting).status_code == 200
+
+
+async def test_many_changes_of_one_person_at_once_are_all_made(contacts):
+    sent = [identify(f"{n}", traits={"n": n}) for n in range(30)]
+
+    answers = await asyncio.gather(*(contacts.send(one) for one in sent))
+
+    assert {one.status_code for one in answers} == {200}
+    [first] = await contacts.events("contacts.person.registered")
+    changed = await contacts.events("contacts.person.changed")
+    told = [first.profile["n"], *(one.profile["n"] for one in changed)]
+    assert sorted(told) == list(range(30))
+
+
 async def test_an_order_becomes_a_purchase(contacts):
     order = {"order_id": "o-1", "total": "27.50", "currency": "eur", "coupon": "may"}
 

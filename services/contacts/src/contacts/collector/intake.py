@@ -13,6 +13,7 @@ from crm_chassis.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
 
 from contacts.collector.identity import follow, identifiers_of
+from contacts.collector.turns import Turns
 from contacts.people.draft import Cause
 from contacts.people.identifiers import distinct, name_of
 from contacts.people.registry import retried
@@ -93,8 +94,9 @@ class Intake:
         self._log = log
         self._drawer = drawer
         self._mint_id = mint_id
-        # Those that decide about people go one by one: side by side they would mostly conflict.
-        self._deciding = asyncio.Lock()
+        # Those that decide about the same people go one by one: side by side they would mostly
+        # conflict, and a conflict is retried five times only.
+        self._turns = Turns()
 
     async def take(self, request: Request) -> Taken:
         """Make the request durable in one append. Known message ids are dropped, for ever.
@@ -130,8 +132,15 @@ class Intake:
             draft, known = await self._draft(request.source, messages)
             return await self._append(request, messages, refused, draft, known)
 
-        async with self._deciding:
+        async with self._turns.taken(await self._names(request.source, messages)):
             return await retried(decided)
+
+    async def _names(self, source: str, messages: Sequence[Numbered]) -> set[str]:
+        """What may be decided on: customers, identifiers that are nobody's yet, message ids."""
+        named = distinct(one for each in messages for one in identifiers_of(each.message))
+        holders = await self._registry.holders(named)
+        people = {str(holders.get(name, name)) for name in map(name_of, named)}
+        return people | {str(_stream(source, one.message)) for one in messages}
 
     async def _draft(
         self, source: str, messages: Sequence[Numbered]

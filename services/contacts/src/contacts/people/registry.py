@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import groupby
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from crm_chassis.errors import sqlstate
 from crm_chassis.log.entries import ReservedError, Statement, VersionConflictError
-from crm_chassis.log.logged import COLUMNS
 from crm_events.contacts import SubjectKeyRecord
 from crm_events.keys import new_key, wrap
 
-from contacts.people.decider import MAX_LINEAGE, NOBODY, evolve
-from contacts.people.draft import Draft, Loaded
+from contacts.people.decider import MAX_LINEAGE
+from contacts.people.draft import Draft
 from contacts.people.identifiers import digest, name_of
+from contacts.people.persons import Persons
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from crm_events.contacts import Identifier
     from crm_events.keys import Kek
 
-    from contacts.people.decider import PersonEvent
+    from contacts.people.draft import Loaded
     from contacts.people.identifiers import Name
 
 MOST_ATTEMPTS: Final = 5
@@ -40,11 +38,6 @@ HOLDERS: Final = """
 select r.digest, r.holder from reservation r
 join unnest($1::text[], $2::bytea[]) as u(kind, digest) on r.kind = u.kind and r.digest = u.digest
 """
-PEOPLE: Final = f"""
-select {COLUMNS}, l.data from log l
-where l.stream_id = any($1::uuid[]) and l.sequence is null
-order by l.stream_id, l.version
-"""  # noqa: S608  # constants only
 ADD_KEYS: Final = """
 insert into subject_key (key_id, kek_id, wrapped, unsent)
 select u.key_id, $2, u.wrapped, true from unnest($1::text[], $3::text[]) as u(key_id, wrapped)
@@ -76,6 +69,7 @@ class Registry:
         self._kek = kek
         self._digest_key = digest_key
         self._mint_id = mint_id
+        self._persons = Persons(pool=pool, log=log)
         # Digest to customer. Right for as long as it is kept: a reservation never moves.
         self._holders: OrderedDict[bytes, UUID] = OrderedDict()
 
@@ -104,10 +98,7 @@ class Registry:
         for _ in range(MAX_LINEAGE):
             if not wanted:
                 break
-            rows = await self._pool.fetch(PEOPLE, list(wanted))
-            entries = await self._log.logged(rows, opens=True)
-            for customer_id, own in groupby(entries, key=attrgetter("stream_id")):
-                loaded[customer_id] = _folded([cast("PersonEvent", one.event) for one in own])
+            loaded |= await self._persons.load(wanted)
             parents = {one.person.into for one in loaded.values()}
             wanted = {parent for parent in parents if parent is not None} - loaded.keys()
         return loaded
@@ -177,10 +168,3 @@ async def retried(attempt: Callable[[], Awaitable[T]]) -> T:
             if sqlstate(error) not in LOST:
                 raise
     raise TooManyConflictsError
-
-
-def _folded(events: Sequence[PersonEvent]) -> Loaded:
-    person = NOBODY
-    for event in events:
-        person = evolve(person, event)
-    return Loaded(person, len(events))
