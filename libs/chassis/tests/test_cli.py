@@ -44,6 +44,14 @@ def test_unsafe_settings_end_every_command_in_a_line_each(role):
     assert "aaaa" not in done.output
 
 
+def test_a_database_address_that_cannot_be_read_ends_in_a_line_by_name():
+    done = command("api-keys", "list", url="postgresql://u@127.0.0.1:notaport/db")
+
+    assert done.exit_code == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("PROBE_DATABASE_URL ")
+
+
 def test_keys_are_made_listed_and_revoked_from_the_command_line(database):
     assert command("migrate", url=database).exit_code == 0
     key = command("api-keys", "create", "reader", "--scope", "things:read", url=database).stdout

@@ -62,7 +62,13 @@ def parse_keks(text: str) -> tuple[Kek, ...]:
 
 
 def _database_url(secret: SecretStr) -> SecretStr:
-    url = urlsplit(secret.get_secret_value())
+    try:
+        url = urlsplit(secret.get_secret_value())
+        port = url.port
+    except ValueError:  # what it says holds a part of the address
+        raise ValueError("is no address: its host or port cannot be read") from None
+    if port == 0:
+        raise ValueError("has the port 0, where nobody listens")
     if url.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must be a postgresql:// address")
     if not (url.username or "user" in parse_qs(url.query)):
