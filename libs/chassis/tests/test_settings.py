@@ -73,6 +73,8 @@ def test_good_settings_are_read_and_the_first_key_is_the_current_one(environment
         ("PROBE_DATABASE_URL", "postgresql://u@127.0.0.1:99999/db", "host or port"),
         ("PROBE_DATABASE_URL", "postgresql://u@127.0.0.1:0/db", "port 0"),
         ("PROBE_DATABASE_URL", "postgresql://u@[::1/db", "host or port"),
+        ("PROBE_DATABASE_URL", "postgresql://u@one:5432,two:http/db", "host or port"),
+        ("PROBE_DATABASE_URL", "postgresql://u@/db?host=/run&port=x", "host or port"),
         ("PROBE_DATABASE_URL", "mysql://probe@127.0.0.1/probe", "postgresql://"),
         ("PROBE_HTTP_PORT", "70000", "is refused"),
         ("PROBE_HTTP_PORT", "http", "is refused"),
@@ -113,6 +115,20 @@ def test_no_secret_is_shown_by_the_settings_themselves(environment):
     assert "hunter2" not in shown
     assert ENCODED not in shown
     assert repr(KEY) not in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@one:5432,two:5433/db",
+        "postgresql://u:p%40:x@[::1]:5432/db",
+        "postgresql://u@/db?host=/run/postgresql&port=5433",
+    ],
+)
+def test_a_database_may_have_several_hosts_or_a_socket(environment, url):
+    environment(PROBE_DATABASE_URL=url)
+
+    assert load_settings(ProbeSettings).database_url.get_secret_value() == url
 
 
 @pytest.mark.parametrize(("user", "superuser"), [("postgres", True), ("probe", False)])

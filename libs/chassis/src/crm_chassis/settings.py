@@ -64,10 +64,13 @@ def parse_keks(text: str) -> tuple[Kek, ...]:
 def _database_url(secret: SecretStr) -> SecretStr:
     try:
         url = urlsplit(secret.get_secret_value())
-        port = url.port
+        hosts = url.netloc.rpartition("@")[2].split(",")  # PostgreSQL takes several
+        ports = [urlsplit(f"//{host}").port for host in hosts]
+        for told in parse_qs(url.query).get("port", ()):
+            ports += map(int, told.split(","))
     except ValueError:  # what it says holds a part of the address
         raise ValueError("is no address: its host or port cannot be read") from None
-    if port == 0:
+    if 0 in ports:
         raise ValueError("has the port 0, where nobody listens")
     if url.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must be a postgresql:// address")
