@@ -412,3 +412,30 @@ async def test_who_sends_too_much_at_once_is_told_to_come_back(contacts, monkeyp
 
     assert (answer.status_code, answer.json()["code"]) == (503, "busy")
     assert answer.headers["Retry-After"] == "1"
+
+
+async def test_senders_without_a_key_leave_room_for_those_with_one(contacts, monkeypatch):
+    monkeypatch.setattr("contacts.collector.collector.KEYLESS_RECEIVE_SECONDS", 0.5, raising=False)
+    del contacts.http.headers["Authorization"]
+    begun, go_on = [], asyncio.Event()
+
+    async def stalling():
+        begun.append(True)
+        yield b"{"
+        await go_on.wait()
+
+    idle = [
+        asyncio.create_task(contacts.http.post("/v1/batch", content=stalling())) for _ in range(64)
+    ]
+    async with asyncio.timeout(5):
+        while len(begun) + sum(one.done() for one in idle) < 64:
+            await asyncio.sleep(0)
+
+        answer = await contacts.send(TRACK)
+        without = await contacts.http.post("/v1/batch", content=BATCH)
+
+        assert answer.json() == {"success": True}
+        assert (without.status_code, without.json()["code"]) == (503, "busy")
+        answers = [one.status_code for one in await asyncio.gather(*idle)]
+    assert (answers.count(408), answers.count(503)) == (16, 48)
+    go_on.set()

@@ -21,6 +21,8 @@ STATUS: Final = {"too-large": 413, "erased": 410}
 """Of what is refused; everything else is 400."""
 
 RECEIVE_SECONDS: Final = 30.0
+KEYLESS_RECEIVE_SECONDS: Final = 5.0
+"""From a sender whose key, if there is any, stands in the body that is still to come."""
 INFLATE_STEP_BYTES: Final = 64 * 1024
 
 # Window bits of zlib: gzip; zlib's own wrapping, which is what "deflate" means; none at all,
@@ -50,8 +52,8 @@ class Batch:
     clean: bool
 
 
-async def receive(chunks: AsyncIterable[bytes]) -> bytes:
-    """The body as it was sent, at most 4 MB, within 30 s.
+async def receive(chunks: AsyncIterable[bytes], *, seconds: float) -> bytes:
+    """The body as it was sent, at most 4 MB, within so many seconds.
 
     Raises:
         RefusedRequestError: 413, 408.
@@ -59,7 +61,7 @@ async def receive(chunks: AsyncIterable[bytes]) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(RECEIVE_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in chunks:
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:
@@ -67,7 +69,7 @@ async def receive(chunks: AsyncIterable[bytes]) -> bytes:
                 parts.append(chunk)
     except TimeoutError as error:
         raise RefusedRequestError(
-            408, "too-slow", f"The body did not arrive within {RECEIVE_SECONDS:.0f} s."
+            408, "too-slow", f"The body did not arrive within {seconds:.0f} s."
         ) from error
     return b"".join(parts)
 

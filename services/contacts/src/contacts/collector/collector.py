@@ -11,7 +11,11 @@ from prometheus_client import Counter
 
 from contacts.collector import body as bodies
 from contacts.collector.answers import refusal, success
-from contacts.collector.body import RefusedRequestError
+from contacts.collector.body import (
+    KEYLESS_RECEIVE_SECONDS,
+    RECEIVE_SECONDS,
+    RefusedRequestError,
+)
 from contacts.collector.fields import instant
 from contacts.collector.intake import Numbered, Refused
 from contacts.collector.intake import Request as Intended
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from contacts.collector.segment import Kind
 
 MOST_REQUESTS: Final = 64
+MOST_KEYLESS: Final = MOST_REQUESTS // 4
+"""Of those, requests without a key in their headers: whoever sends them is not known yet."""
 MOST_BYTES: Final = 48 * 1024 * 1024
 
 MESSAGES: Final = Counter(
@@ -83,6 +89,7 @@ class Collector:
         self._clock = clock
         self._mint_id = mint_id
         self._requests = Room(MOST_REQUESTS)
+        self._keyless = Room(MOST_KEYLESS)
         self._bytes = Room(MOST_BYTES)
 
     async def answer(self, request: Request, kind: Kind | None) -> Response:
@@ -100,10 +107,23 @@ class Collector:
         received_at = self._clock()
         # A key in the headers is looked up before anything is read of a body from anyone.
         write_key = bodies.write_key_of(cast("Mapping[str, str]", request.headers))
-        source = None if write_key is None else await self._source(write_key)
-        if source is not None:
-            request.state.caller = source
-        sent = await bodies.receive(request.stream())
+        if write_key is None:
+            with self._keyless.held(1):
+                sent = await bodies.receive(request.stream(), seconds=KEYLESS_RECEIVE_SECONDS)
+                return await self._sent(request, sent, kind, None, received_at)
+        source = await self._source(write_key)
+        request.state.caller = source
+        sent = await bodies.receive(request.stream(), seconds=RECEIVE_SECONDS)
+        return await self._sent(request, sent, kind, source, received_at)
+
+    async def _sent(  # what came, and from whom
+        self,
+        request: Request,
+        sent: bytes,
+        kind: Kind | None,
+        source: str | None,
+        received_at: datetime,
+    ) -> Response:
         with self._bytes.held(len(sent)):
             body = bodies.inflate(sent, request.headers.get("content-encoding"))
             with self._bytes.held(len(body)):
