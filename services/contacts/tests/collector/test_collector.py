@@ -346,6 +346,27 @@ async def test_a_page_of_any_site_may_send(contacts):
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/batch", 405, "post-only"),
+        ("PUT", "/v1/t/", 405, "post-only"),
+        ("DELETE", "/v1/identify", 405, "post-only"),
+        ("POST", "/v1/import", 404, "unknown-call"),
+        ("GET", "/v1/projects/x/settings", 404, "unknown-call"),
+        ("POST", "/v1/", 404, "unknown-call"),
+    ],
+)
+async def test_what_is_no_call_is_told_in_the_collectors_words(
+    contacts, method, path, status, code
+):
+    answer = await contacts.http.request(method, path)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert set(answer.json()) == {"code", "message", "detail"}
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
 async def test_a_write_key_opens_nothing_but_the_collector(contacts):
     headers = {"Authorization": f"Bearer {contacts.write_key}"}
 

@@ -55,6 +55,15 @@ def success(refused: Sequence[Refused], position: Position | None) -> Response:
     return Response(body, headers=headers, media_type="application/json")
 
 
+def no_route(known: bool) -> Response:  # noqa: FBT001  # is there such a call, but for its method?
+    """What is said where nothing is taken: 405 where POST would be, else 404."""
+    if not known:
+        return _refused(404, "unknown-call", "There is no such call.")
+    answer = _refused(405, "post-only", "Calls are taken by POST.")
+    answer.headers["Allow"] = "POST, OPTIONS"
+    return answer
+
+
 def refusal(error: Exception) -> Response | None:
     """What is said about an error; None for one that nobody foresaw."""
     state = sqlstate(error) or ""

@@ -12,7 +12,7 @@ from crm_chassis.http.pages import LONGEST_CURSOR, Page, read_cursor, write_curs
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
-from contacts.collector.answers import PREFLIGHT
+from contacts.collector.answers import PREFLIGHT, no_route
 from contacts.collector.segment import Kind
 from contacts.collector.set_aside import PAGE_ROWS
 
@@ -91,6 +91,25 @@ def collector_routes(collector: Collector, drawer: Drawer) -> APIRouter:
                 dependencies=sending,
                 include_in_schema=False,
             )
+
+    async def nowhere(rest: str) -> Response:
+        return no_route(rest.removesuffix("/") in routes)
+
+    # After all others, so that what is wrong is told in the collector's words, to any page.
+    router.add_api_route(
+        "/v1/{rest:path}",
+        nowhere,
+        methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        dependencies=sending,
+        include_in_schema=False,
+    )
+    router.add_api_route(
+        "/v1/{rest:path}",
+        preflight,
+        methods=["OPTIONS"],
+        dependencies=sending,
+        include_in_schema=False,
+    )
 
     @router.get("/collector/set-aside", dependencies=[Depends(requires("collector:read"))])
     async def set_aside(cursor: CursorQuery = None) -> Page[KeptMessage]:
