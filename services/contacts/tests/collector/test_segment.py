@@ -197,3 +197,25 @@ def test_what_a_call_bears_besides_is_kept_in_its_context():
         "integrations": {"All": False},
         "anonymousId": "a",
     }
+
+
+def test_fields_that_nobody_knows_are_kept_in_the_context():
+    call = track(foo={"a": 1}, version=2, flag=False, traits={"x": 1}, writeKey="k", nothing=None)
+
+    assert read(call).fact.of(UUID(int=3)).context == {
+        "foo": {"a": 1},
+        "version": 2,
+        "flag": False,
+        "traits": {"x": 1},
+    }
+
+
+def test_a_field_that_nobody_knows_overwrites_nothing():
+    call = track(foo=1, anonymousId="a", context={"foo": 2, "anonymousId": "b"})
+
+    assert read(call).fact.of(UUID(int=3)).context == {
+        "foo": 2,
+        "message.foo": 1,
+        "anonymousId": "b",
+        "message.anonymousId": "a",
+    }

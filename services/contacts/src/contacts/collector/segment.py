@@ -55,6 +55,25 @@ class Kind(StrEnum):
     ALIAS = "alias"
 
 
+READ: Final = frozenset(
+    {
+        "type", "messageId", "userId", "anonymousId", "timestamp", "originalTimestamp", "sentAt",
+        "context", "writeKey",
+    }
+)  # fmt: skip
+"""Fields of every call that are told elsewhere in the fact or its envelope, or must not be kept."""
+
+READ_BY: Final[Mapping[Kind, frozenset[str]]] = {
+    Kind.IDENTIFY: frozenset({"traits"}),
+    Kind.TRACK: frozenset({"event", "properties"}),
+    Kind.PAGE: frozenset({"name", "category", "properties"}),
+    Kind.SCREEN: frozenset({"name", "category", "properties"}),
+    Kind.GROUP: frozenset({"groupId", "traits"}),
+    Kind.ALIAS: frozenset({"previousId"}),
+}
+"""Those that a call of this kind tells in fields of its own; whatever else it bears is context."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """What is known of a message beside itself."""
@@ -218,7 +237,7 @@ def _fact(
         "message_id": message_id,
         "source": arrival.source,
         "properties": properties,
-        "context": _besides(call, context),
+        "context": _besides(kind, call, context),
     }
     match kind:
         case Kind.TRACK:
@@ -259,9 +278,22 @@ def _seen(call: Mapping[str, Any], properties: dict[str, Any]) -> dict[str, Any]
     return properties if category is None else {"category": category, **properties}
 
 
-def _besides(call: Mapping[str, Any], context: dict[str, Any]) -> dict[str, Any]:
-    """The context, with what else the call bears: nothing that was sent is lost."""
-    kept = {name: call[name] for name in ("integrations", "channel") if call.get(name)}
+def _besides(kind: Kind, call: Mapping[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+    """The context, with what else the call bears: nothing that was sent is lost.
+
+    What the context has under the same name stands; the call's own is then `message.<name>`.
+    """
+    read = READ | READ_BY[kind]
+    kept = {
+        name: value
+        for name, value in call.items()
+        if name not in read and value is not None and value != {}
+    }
     if call.get("userId") and call.get("anonymousId"):
         kept["anonymousId"] = call["anonymousId"]
-    return {**kept, **context} if kept else context
+    if not kept:
+        return context
+    return {
+        **{f"message.{name}" if name in context else name: kept[name] for name in kept},
+        **context,
+    }
