@@ -18,7 +18,8 @@ KEY = bytes(range(32))
         ("ann@xn--mnchen-3ya.de", "ann@münchen.de"),
         ("ann@MÜNCHEN.de", "ann@münchen.de"),
         ("STRASSE@example.com", "strasse@example.com"),
-        ("straße@example.com", "strasse@example.com"),
+        ("straße@example.com", "straße@example.com"),
+        ("MÜLLER@example.com", "müller@example.com"),
     ],
 )
 def test_a_mail_is_one_however_it_is_written(given, value):

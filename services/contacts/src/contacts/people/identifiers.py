@@ -34,10 +34,10 @@ class IdentifierInvalidError(ValueError):
 def identifier(namespace: Namespace, given: str, *, region: str | None) -> Identifier:
     """The identifier behind what was given.
 
-    Mail: the domain in lower case and in Unicode, the local part casefolded, because no
+    Mail: the domain in lower case and in Unicode, the local part in lower case, because no
     provider that people use tells `Ann@` from `ann@`; dots and `+tags` stay, for some do tell
-    those apart. Phone: E.164; a number without its country is read as one of `region` (ISO 3166,
-    None: refused). Ids of users and visitors stay as they are.
+    those apart, and `ß` stays, which is not `ss`. Phone: E.164; a number without its country is
+    read as one of `region` (ISO 3166, None: refused). Ids of users and visitors stay as they are.
 
     Raises:
         IdentifierInvalidError: it is none.
@@ -106,7 +106,7 @@ def _mail(given: str) -> str:
         )
     except EmailNotValidError as error:
         raise IdentifierInvalidError(Namespace.MAIL, "is no mail address") from error
-    return f"{checked.local_part.casefold()}@{checked.domain.lower()}"
+    return f"{checked.local_part.lower()}@{checked.domain.lower()}"
 
 
 def _phone(given: str, region: str | None) -> str:
