@@ -6,6 +6,7 @@ import asyncpg
 import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.clock import utc_now
+from crm_chassis.database import is_migrated
 from crm_chassis.http.app import build_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
@@ -19,7 +20,7 @@ def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = (
         routers=routers,
         api_keys=ApiKeys(pool),
         checkpoints=Checkpoints(pool, utc_now),
-        health=Health(pool, lambda: stalled, {"kafka": lambda: "away"}),
+        health=Health(lambda: is_migrated(pool), lambda: stalled, {"kafka": lambda: "away"}),
         max_body_bytes=10_000,
     )
 

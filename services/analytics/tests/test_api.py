@@ -271,3 +271,15 @@ async def test_every_operation_behind_a_key_names_it_in_openapi(http):
             else:
                 assert operation["x-scope"] in {"scores:read", "buying:read"}
                 assert "503" in operation["responses"]
+
+
+async def test_an_api_is_not_ready_before_this_release_migrated(analytics, http):
+    ready = await http.get("/readyz")
+    revision = await analytics.pool.fetchval("delete from alembic_version returning version_num")
+    try:
+        before = await http.get("/readyz")
+    finally:
+        await analytics.pool.execute("insert into alembic_version values ($1)", revision)
+
+    assert (ready.status_code, ready.json()["database"]) == (200, "ready")
+    assert (before.status_code, before.json()["database"]) == (503, "not-migrated")

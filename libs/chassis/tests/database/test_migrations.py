@@ -107,6 +107,7 @@ async def test_a_release_waits_for_its_own_migrations_and_not_for_a_later_ones(
     database, service, connection
 ):
     async def current():
+        migrations._revisions.cache_clear()  # each time as another release's process
         async with open_pool(database, application_name="probe", max_size=1) as pool:
             found = await migrations.is_current(pool, "migrated_service:migrations")
             await close_pool(pool)

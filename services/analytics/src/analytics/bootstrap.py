@@ -21,6 +21,7 @@ from crm_chassis.lease import Lease
 from crm_chassis.lifecycle import Supervisor
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
+from crm_chassis.migrations import is_current
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.watchdog import run_watchdog
@@ -109,7 +110,7 @@ def application(
         ),
         api_keys=ApiKeys(core.pool),
         checkpoints=checkpoints,
-        health=Health(core.pool, stalled),
+        health=Health(lambda: is_current(core.pool, MIGRATIONS), stalled),
     )
 
 
@@ -129,7 +130,8 @@ async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> b
     if role.answers:
         app = application(settings, core, stalled=supervisor.stalled)
     else:
-        app = probe_app(SERVICE, Health(pool, supervisor.stalled))
+        health = Health(lambda: is_current(pool, MIGRATIONS), supervisor.stalled)
+        app = probe_app(SERVICE, health)
     listening = http_loop(app, host=settings.http_host, port=settings.http_port)
     supervisor.add("http", listening, at_once=True)
     supervisor.add("wakeups", core.wakeups.run)

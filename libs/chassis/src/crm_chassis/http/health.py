@@ -1,16 +1,14 @@
 """/livez by progress, /readyz by what is needed to answer, /metrics for Prometheus."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import asyncpg
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from crm_chassis.database import is_migrated
 from crm_chassis.errors import is_dependency_error
 from crm_chassis.http.access import public
 
@@ -20,9 +18,13 @@ PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the probes ask. `details` are told and decide nothing (Kafka away: still ready)."""
+    """What the probes ask. `details` are told and decide nothing (Kafka away: still ready).
 
-    pool: asyncpg.Pool
+    `migrated`: has the database all that this release needs? The same question that its loops
+    wait for; it raises what the server raises when it is away.
+    """
+
+    migrated: Callable[[], Awaitable[bool]]
     stalled: Callable[[], tuple[str, ...]]
     details: Mapping[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
 
@@ -30,7 +32,7 @@ class Health:
         """ready, not-migrated, or away."""
         try:
             async with asyncio.timeout(LONGEST_PING_S):
-                return "ready" if await is_migrated(self.pool) else "not-migrated"
+                return "ready" if await self.migrated() else "not-migrated"
         except Exception as error:
             if not is_dependency_error(error):
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final, Literal, cast
 
@@ -98,9 +99,16 @@ async def is_current(pool: asyncpg.Pool, location: str) -> bool:
         return False
     rows = await pool.fetch("select version_num from alembic_version")
     found = {cast("str", row["version_num"]) for row in rows}
+    heads, known = _revisions(location)
+    return bool(found) and (found >= heads or not found <= known)
+
+
+@cache
+def _revisions(location: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The newest and all migrations of this release: files, which do not change while it runs."""
     scripts = ScriptDirectory.from_config(_config(location))
-    known = {script.revision for script in scripts.walk_revisions()}
-    return bool(found) and (found >= set(scripts.get_heads()) or not found <= known)
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return frozenset(scripts.get_heads()), known
 
 
 async def migrate(
