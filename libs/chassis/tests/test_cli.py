@@ -69,10 +69,11 @@ def test_keys_are_made_listed_and_revoked_from_the_command_line(database):
     assert after.split("\t")[1] == "revoked"
 
 
-def test_a_key_with_a_scope_that_is_none_is_refused_and_not_shown(database):
+@pytest.mark.parametrize("scope", ["All Of It", "things", "things:"])
+def test_a_key_with_a_scope_that_is_none_is_refused_and_not_shown(database, scope):
     command("migrate", url=database)
 
-    done = command("api-keys", "create", "reader", "--scope", "All Of It", url=database)
+    done = command("api-keys", "create", "reader", "--scope", scope, url=database)
 
     assert done.exit_code == 2
     assert "kith_" not in done.output

@@ -29,7 +29,7 @@ WRITE_KEY_LENGTH: Final = 25  # and a "c" in front: the one shape that every SDK
 _ALPHABET: Final = string.ascii_lowercase + string.digits
 _KEY: Final = re.compile(r"kith_[a-z0-9]{8}_[A-Za-z0-9_-]{43}|c[a-z0-9]{24}", re.ASCII)
 _NAME: Final = re.compile(r"[\w.@ -]{1,100}")
-_SCOPE: Final = re.compile(r"[a-z-]{1,40}(:[a-z-]{1,40})?", re.ASCII)
+_SCOPE: Final = re.compile(r"[a-z-]{1,40}:[a-z-]{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,10 @@ async def keep_key(pool: asyncpg.Pool, key: str, *, name: str, scopes: Iterable[
     wanted = sorted(set(scopes))
     if not _NAME.fullmatch(name):
         raise BadKeyNameError("a name is 1 to 100 letters, digits, blanks and . _ @ -")
-    if not wanted or not all(_SCOPE.fullmatch(scope) for scope in wanted):
-        raise BadKeyNameError('scopes read like "scores:read", and there is at least one')
+    if wanted != [COLLECT] and not (wanted and all(map(_SCOPE.fullmatch, wanted))):
+        raise BadKeyNameError(
+            'scopes read like "scores:read" (name:verb), and there is at least one'
+        )
     await pool.execute(
         "insert into api_key (sha256, name, prefix, scopes) values ($1, $2, $3, $4)",
         _hash(key),

@@ -138,7 +138,17 @@ def test_a_write_key_has_the_one_shape_that_every_sdk_accepts():
 
 @pytest.mark.parametrize(
     ("name", "scopes"),
-    [("", ["a:b"]), ("a\nb", ["a:b"]), ("x" * 101, ["a:b"]), ("ok", []), ("ok", ["A B"])],
+    [
+        ("", ["a:b"]),
+        ("a\nb", ["a:b"]),
+        ("x" * 101, ["a:b"]),
+        ("ok", []),
+        ("ok", ["A B"]),
+        ("ok", ["scores"]),
+        ("ok", ["scores:"]),
+        ("ok", ["a:b", ":read"]),
+        ("ok", ["a:b", "collect"]),
+    ],
 )
 async def test_a_key_is_made_with_a_name_and_scopes_that_can_be_read(pool, name, scopes):
     with pytest.raises(BadKeyNameError):

@@ -143,7 +143,9 @@ async def test_a_conflict_is_412_to_who_stated_the_version(client):
     assert answer.json()["type"] == "urn:kith:problem:version-mismatch"
 
 
-@pytest.mark.parametrize("given", ["*", '"x"', "-1", '"99999999999"', '"1", "2"', "W/5"])
+@pytest.mark.parametrize(
+    "given", ["*", '"x"', "-1", '"99999999999"', '"1", "2"', "W/5", '"1', '1"', '""1""', '"']
+)
 async def test_a_version_that_is_none_is_refused(client, given):
     answer = await client.post("/v1/raise/conflict", headers={"If-Match": given})
 

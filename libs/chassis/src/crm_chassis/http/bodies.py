@@ -1,5 +1,6 @@
 """Bodies of commands: read through the gate for bad input, and refused with unknown fields."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 from crm_events.errors import BadInputError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 LARGEST_VERSION = 2**31 - 1
+_VERSION = re.compile(r'("?)([0-9]{1,10})\1', re.ASCII)
 
 
 class CommandBody(BaseModel):
@@ -50,9 +52,9 @@ def gated_router(*, prefix: str = "", tag: str) -> APIRouter:
 async def _expected_version(if_match: Annotated[str | None, Header()] = None) -> int | None:
     if if_match is None:
         return None
-    text = if_match.strip().removeprefix('"').removesuffix('"')
-    if text.isascii() and text.isdigit() and int(text) <= LARGEST_VERSION:
-        return int(text)
+    stated = _VERSION.fullmatch(if_match.strip())
+    if stated is not None and int(stated[2]) <= LARGEST_VERSION:
+        return int(stated[2])
     raise invalid_input("header", "/If-Match", "is a stream's version in double quotes")
 
 
