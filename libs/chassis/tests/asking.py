@@ -6,11 +6,15 @@ import asyncpg
 import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.clock import utc_now
-from crm_chassis.database import is_migrated
 from crm_chassis.http.app import build_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
 from fastapi import APIRouter, FastAPI
+
+
+async def is_migrated(pool: asyncpg.Pool) -> bool:
+    """Are the chassis' tables there?"""
+    return bool(await pool.fetchval("select to_regclass('log_epoch') is not null"))
 
 
 def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = ()) -> FastAPI:

@@ -1,4 +1,4 @@
-"""The commands every service has: run, api, worker, migrate, api-keys."""
+"""The commands every service has: run, api, worker, migrate, republish, api-keys."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from crm_chassis.errors import is_dependency_error
 from crm_chassis.lifecycle import run_until_signalled
 from crm_chassis.logs import configure_logs, safe_text
 from crm_chassis.migrations import is_current, migrate
+from crm_chassis.relay.republish import NothingToRepublishError, republish
 from crm_chassis.settings import (
     ServiceSettings,
     UnsafeSettingsError,
@@ -101,6 +102,9 @@ def service_cli(
 
         raise typer.Exit(run_until_signalled(migrated))
 
+    app.command(name="republish", help="Send a topic again, with the numbers it had.")(
+        _republish(name, settings)
+    )
     app.add_typer(_api_keys(name, settings), name="api-keys", help="Who may call the API.")
     return app
 
@@ -154,6 +158,24 @@ def prepare_database(
         return await wait_until_migrated(lambda: is_current(pool, migrations), stop, beat=beat)
 
     return prepare
+
+
+def _republish(name: str, kind: type[S]) -> Callable[[str, int | None], None]:
+    def command(
+        topic: Annotated[str, typer.Option(help="One that this service publishes.")],
+        from_sequence: Annotated[int | None, typer.Option("--from", min=1)] = None,
+    ) -> None:
+        async def rewind(_: S, pool: asyncpg.Pool) -> None:
+            try:
+                rewound = await republish(pool, topic, from_sequence=from_sequence)
+            except NothingToRepublishError as nothing:
+                typer.echo(str(nothing), err=True)
+                raise typer.Exit(EXIT_UNSAFE) from None
+            typer.echo(f"{rewound.topic} is sent again from {rewound.position} of the log on")
+
+        with_database(name, kind, rewind)
+
+    return command
 
 
 def _api_keys(name: str, kind: type[S]) -> typer.Typer:

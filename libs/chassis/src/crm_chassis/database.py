@@ -65,11 +65,6 @@ async def close_pool(pool: asyncpg.Pool, *, within_s: float = 2.0) -> None:
         pool.terminate()
 
 
-async def is_migrated(pool: asyncpg.Pool) -> bool:
-    """Are the chassis' tables there? Raises what the server raises when it is away."""
-    return bool(await pool.fetchval("select to_regclass('log_epoch') is not null"))
-
-
 async def wait_until_migrated(
     check: Callable[[], Awaitable[bool]], stop: asyncio.Event, *, beat: Callable[[], None]
 ) -> bool:

@@ -4,7 +4,8 @@ import asyncio
 
 import asyncpg
 import pytest
-from crm_chassis.database import close_pool, is_migrated, open_pool, wait_until_migrated
+from asking import is_migrated
+from crm_chassis.database import close_pool, open_pool, wait_until_migrated
 from crm_chassis.errors import READ_ONLY, is_dependency_error, sqlstate
 
 NOWHERE = "postgresql://probe@127.0.0.1:1/probe"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from crm_chassis import apikeys
 from crm_chassis.cli import EXIT_UNSAFE, service_cli, with_database
-from crm_chassis.relay.republish import NothingToRepublishError, republish
 
 from contacts.bootstrap import MIGRATIONS, SERVICE, run
 from contacts.settings import ContactsSettings
@@ -35,22 +34,6 @@ def create_write_key(
 
     with_database(SERVICE, ContactsSettings, keep)
     typer.echo(key)
-
-
-@app.command(name="republish", help="Send a topic again, with the numbers it had.")
-def republish_topic(
-    topic: Annotated[str, typer.Option(help='Such as "contacts.activity".')],
-    from_sequence: Annotated[int | None, typer.Option("--from", min=1)] = None,
-) -> None:
-    async def rewind(_: ContactsSettings, pool: asyncpg.Pool) -> None:
-        try:
-            rewound = await republish(pool, topic, from_sequence=from_sequence)
-        except NothingToRepublishError as nothing:
-            typer.echo(str(nothing), err=True)
-            raise typer.Exit(EXIT_UNSAFE) from None
-        typer.echo(f"{topic} is sent again: {rewound}")
-
-    with_database(SERVICE, ContactsSettings, rewind)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from crm_chassis.log.position import Position
 
-    from contacts.collector.intake import Refused
+    from contacts.collector.received import Refused
 
 AWAY: Final = 503
 RETRY_AFTER_SECONDS: Final = 1

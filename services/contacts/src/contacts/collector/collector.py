@@ -17,8 +17,8 @@ from contacts.collector.body import (
     RefusedRequestError,
 )
 from contacts.collector.fields import instant
-from contacts.collector.intake import Numbered, Refused
-from contacts.collector.intake import Request as Intended
+from contacts.collector.received import Numbered, Refused
+from contacts.collector.received import Request as Intended
 from contacts.collector.segment import Arrival, check_message, merged, read_message
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from crm_chassis.ids import derived_id
@@ -13,6 +13,7 @@ from crm_chassis.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
 
 from contacts.collector.identity import follow, identifiers_of
+from contacts.collector.received import Refused
 from contacts.collector.turns import Turns
 from contacts.people.draft import Cause
 from contacts.people.identifiers import distinct, name_of
@@ -20,11 +21,11 @@ from contacts.people.registry import retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from crm_chassis.log.append import Log
     from crm_chassis.log.position import Position
 
+    from contacts.collector.received import Numbered, Request
     from contacts.collector.segment import Message
     from contacts.collector.set_aside import Drawer
     from contacts.people.draft import Draft, Loaded
@@ -35,38 +36,6 @@ FACTS: Final = UUID("2f0d8f0e-6d6b-5c0c-9d0f-3a7d1f6f0c11")
 
 LONGEST_SECONDS: Final = 10.0
 """A request that is not durable by then is answered 503; the sender sends it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Numbered:
-    """A checked message, as it came, and which of its request's it is."""
-
-    at: int
-    raw: Any
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A message that cannot be taken, and why."""
-
-    at: int
-    raw: Any
-    error: BadInputError
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What came in one request. With `keeps_refused` what is refused is set aside.
-
-    Without it, a refused message keeps everything out.
-    """
-
-    source: str
-    received_at: datetime
-    messages: tuple[Numbered, ...]
-    refused: tuple[Refused, ...]
-    keeps_refused: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncpg
     from crm_events.keys import Kek
 
-    from contacts.collector.intake import Refused, Request
+    from contacts.collector.received import Refused, Request
 
 SET_ASIDE: Final = UUID("6b1de0ac-5e0f-5c7a-8a3c-0f8a2e3f9d42")
 """Namespace of the rows' ids: uuid5 of source and content, so that a resent batch adds none."""
