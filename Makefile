@@ -40,9 +40,8 @@ lint: $(READY) ## ruff, import contracts, unused and missing dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/lint-imports --no-logo --config .importlinter-pure
-	@set -e; for package in $(PACKAGES); do (cd $$package; \
-	  $(CURDIR)/$(BIN)/deptry --no-ansi src --package-module-name-map $(OWN_MODULES) 2>&1) \
-	  > .deptry.out || { cat .deptry.out; exit 1; }; done; rm -f .deptry.out
+	@for package in $(PACKAGES); do told=$$(cd $$package && $(CURDIR)/$(BIN)/deptry --no-ansi src \
+	  --package-module-name-map $(OWN_MODULES) 2>&1) || { echo "$$told"; exit 1; }; done
 
 types: $(READY) ## basedpyright, strict
 	@$(BIN)/basedpyright
