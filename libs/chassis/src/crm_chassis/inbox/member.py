@@ -22,7 +22,7 @@ from crm_chassis.inbox.consumer import first_offsets, member_id
 from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.reading import BEGINNING, Phase, Reading
 from crm_chassis.inbox.reporting import report, silence
-from crm_chassis.inbox.rows import Aside, Heard, Row, hear, row_of
+from crm_chassis.inbox.rows import hear, row_of
 from crm_chassis.inbox.taking import Batch, Taken, is_lost, take
 from crm_chassis.inbox.waiting import beating
 
@@ -88,10 +88,9 @@ class Member:
                 await self._settle()
                 await self._claim(stop)
                 return
-            polled = await self._poll(stop)
-            batch = await self._decide(polled)
+            batch = await self._gather(stop)
             await self._settle()
-            if batch is not None and self._turn == self._assignment.turn:
+            if batch.rows and self._turn == self._assignment.turn:
                 self._begin(batch)
                 await asyncio.sleep(0)  # let it go out before the next records are decided
         except OffsetOutOfRangeError as error:
@@ -166,7 +165,7 @@ class Member:
 
     # --- polling --------------------------------------------------------------------------
 
-    async def _poll(self, stop: asyncio.Event) -> Polled:
+    async def _poll(self, stop: asyncio.Event, *, timeout_ms: int, most: int) -> Polled:
         ready = self._ready()
         if not ready:
             await pause(stop, WAIT_S)
@@ -174,7 +173,7 @@ class Member:
         try:
             async with asyncio.timeout(POLL_LIMIT_S):
                 polled = await self._consumer.getmany(
-                    *ready, timeout_ms=POLL_MS, max_records=self._pace.records
+                    *ready, timeout_ms=timeout_ms, max_records=most
                 )
         except TimeoutError:
             return {}  # a rebalance is under way
@@ -244,27 +243,45 @@ class Member:
 
     # --- deciding and taking --------------------------------------------------------------
 
-    async def _decide(self, polled: Polled) -> Batch | None:
-        """What of it is taken; moves the marks in memory."""
-        before: dict[TopicPartition, Mark] = {}
-        taken: list[ConsumerRecord[bytes, bytes]] = []
-        rows: list[Row | Aside] = []
-        for tp, records in polled.items():
-            heard: list[Heard] = []
-            for start in range(0, len(records), CHUNK):
-                heard += map(hear, records[start : start + CHUNK])
-                await asyncio.sleep(0)
-            reading = self.readings[tp]
-            mark = reading.mark
-            step = reading.advance(heard, now=time.monotonic())
-            if step.taken:
-                before[tp] = mark
-                chosen = [heard[index] for index in step.taken]
-                taken += [each.record for each in chosen]
-                rows += map(row_of, chosen)
-            report(tp, reading, step)
-            await self._seek(tp, step.seek)
-        return Batch(taken, rows, before) if rows else None
+    async def _gather(self, stop: asyncio.Event) -> Batch:
+        """Poll and decide while a statement is under way, at most what the next may write."""
+        batch = Batch([], [], {})
+        try:
+            await self._gather_into(batch, stop)
+        except BaseException:
+            if batch.rows:
+                self._turn = -1  # the marks in memory are ahead of what will be written
+            raise
+        return batch
+
+    async def _gather_into(self, batch: Batch, stop: asyncio.Event) -> None:
+        timeout_ms = POLL_MS
+        while (room := self._pace.records - len(batch.rows)) > 0:
+            polled = await self._poll(stop, timeout_ms=timeout_ms, most=min(CHUNK, room))
+            if not polled:
+                return
+            for tp, records in polled.items():
+                await self._decide(tp, records, batch)
+            if self._under_way is None or self._under_way.done():
+                return
+            timeout_ms = 0
+            await asyncio.sleep(0)  # what else runs here; the statement's bytes are still going out
+
+    async def _decide(
+        self, tp: TopicPartition, records: Sequence[ConsumerRecord[bytes, bytes]], batch: Batch
+    ) -> None:
+        """Add to the batch what is taken; moves the mark in memory."""
+        reading = self.readings[tp]
+        heard = [hear(record) for record in records]
+        mark = reading.mark
+        step = reading.advance(heard, now=time.monotonic())
+        if step.taken:
+            batch.before.setdefault(tp, mark)
+            for index in step.taken:
+                batch.records.append(heard[index].record)
+                batch.rows.append(row_of(heard[index]))
+        report(tp, reading, step)
+        await self._seek(tp, step.seek)
 
     def _begin(self, batch: Batch) -> None:
         self._assignment.idle.clear()

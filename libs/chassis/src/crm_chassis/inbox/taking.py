@@ -16,7 +16,7 @@ from crm_chassis.inbox.admission import Mark
 from crm_chassis.inbox.rows import Aside, Row, set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import asyncpg
     from aiokafka import ConsumerRecord
@@ -72,9 +72,9 @@ _logger = structlog.stdlib.get_logger(__name__)
 class Batch:
     """Records to take, in order, and the marks they were decided on, by partition."""
 
-    records: Sequence[ConsumerRecord[bytes, bytes]]
-    rows: Sequence[Row | Aside]
-    before: Mapping[TopicPartition, Mark]
+    records: list[ConsumerRecord[bytes, bytes]]
+    rows: list[Row | Aside]
+    before: dict[TopicPartition, Mark]
 
     def split(self) -> tuple[Batch, Batch]:
         """Two halves, the second decided on the marks that the first leaves."""
@@ -140,7 +140,7 @@ async def _take_refused(pool: asyncpg.Pool, batch: Batch, error: Exception) -> T
             raise error
         reason = f"PostgreSQL refuses it: {sqlstate(error) or type(error).__name__}"
         aside = set_aside(batch.records[0], reason)
-        return await take(pool, replace(batch, rows=(aside,)))
+        return await take(pool, replace(batch, rows=[aside]))
     return await _take_halves(pool, batch)
 
 
