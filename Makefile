@@ -38,8 +38,8 @@ test: $(READY) ## every tier but the long ones, on real servers (ARGS=... goes t
 lint: $(READY) ## ruff, import contracts, unused and missing dependencies
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/lint-imports --no-logo --config .importlinter-pure
+	@$(BIN)/lint-imports --no-cache --no-logo
+	@$(BIN)/lint-imports --no-cache --no-logo --config .importlinter-pure
 	@for package in $(PACKAGES); do told=$$(cd $$package && $(CURDIR)/$(BIN)/deptry --no-ansi src \
 	  --package-module-name-map $(OWN_MODULES) 2>&1) || { echo "$$told"; exit 1; }; done
 

@@ -19,7 +19,8 @@ from pydantic import BaseModel, TypeAdapter
 from starlette.responses import HTMLResponse
 
 from contacts.customer_file.scores import courses_of, scores, summed
-from contacts.people.directory import Group, directory, group_of, identifiers_of
+from contacts.people.api import whole_group
+from contacts.people.directory import Group, directory, identifiers_of
 from contacts.timeline.timeline import Entry, entries, timeline
 
 FIRST_ENTRIES: Final = 50
@@ -102,7 +103,7 @@ class Files:
 
     async def group(self, customer_id: UUID) -> Group:
         """Everyone who is one person with this customer; answers 404 where it is unknown."""
-        group = await group_of(self.pool, customer_id)
+        group = await whole_group(self.pool, customer_id)
         if group is None:
             raise Problem(404, "customer-unknown", "Nobody is registered under this id.")
         return group

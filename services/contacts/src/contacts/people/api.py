@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from contacts.people.decider import ChangePerson, IdentifyPerson, PersonUnknown, UnlinkPerson
-from contacts.people.directory import directory, group_of
+from contacts.people.directory import Group, GroupTooLargeError, directory, group_of
 from contacts.people.draft import Cause, Draft
 from contacts.people.identifiers import IdentifierInvalidError, identifier
 from contacts.people.registry import Registry, TooManyConflictsError, retried
@@ -222,7 +222,7 @@ def people_routes(people: People) -> APIRouter:
         holder = (await people.registry.draft((wanted,))).holder(wanted)
         if holder is None:
             raise Problem(404, "customer-unknown", "This identifier is nobody's.")
-        group = await group_of(people.pool, holder)
+        group = await whole_group(people.pool, holder)
         if group is None:  # the directory has not folded the registration yet
             return Found(customer_id=holder, holder=holder, originals=[holder])
         return Found(
@@ -230,6 +230,14 @@ def people_routes(people: People) -> APIRouter:
         )
 
     return router
+
+
+async def whole_group(pool: asyncpg.Pool, customer_id: UUID) -> Group | None:
+    """`group_of`; answers 422 where the group is too large to be shown whole."""
+    try:
+        return await group_of(pool, customer_id)
+    except GroupTooLargeError as too_large:
+        raise Problem(422, "group-too-large", str(too_large)) from None
 
 
 async def _answered(attempt: Callable[[], Awaitable[T]], *, retries: bool) -> T:

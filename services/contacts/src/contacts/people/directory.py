@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from crm_chassis.http.problems import Problem
 from crm_chassis.projection.model import Projection
 from crm_events.contacts import (
     PersonChanged,
@@ -62,13 +61,11 @@ join person p using (customer_id)
 """  # noqa: S608  # constants only
 
 
-class GroupTooLargeError(Problem):
+class GroupTooLargeError(Exception):
     """More customers are linked than are read as one: no part of them is shown as the whole."""
 
     def __init__(self) -> None:
-        super().__init__(
-            422, "group-too-large", f"More than {MAX_MEMBERS} customers are linked into one."
-        )
+        super().__init__(f"More than {MAX_MEMBERS} customers are linked into one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +168,7 @@ class Group:
 async def group_of(pool: asyncpg.Pool, customer_id: UUID) -> Group | None:
     """Everyone who is one person with this customer; None for an id the directory has not.
 
-    Raises GroupTooLargeError, which a route answers as 422.
+    Raises GroupTooLargeError.
     """
     rows = await pool.fetch(GROUP, customer_id)
     if len(rows) > MAX_MEMBERS:
