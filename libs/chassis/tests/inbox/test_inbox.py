@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from crm_chassis import metrics
@@ -440,3 +441,15 @@ async def test_of_two_live_processes_under_one_name_the_later_is_refused(wire: W
     stop.set()
 
     assert await asyncio.wait_for(at_work, 15) is None
+
+
+async def test_an_inbox_that_cannot_hold_its_name_ends_loudly(wire: Wire) -> None:
+    await wire.pool.execute("drop table lease")
+
+    running = asyncio.create_task(wire.inbox().run(asyncio.Event(), beat=lambda: None))
+    ended, _ = await asyncio.wait({running}, timeout=5)
+
+    running.cancel()
+    assert ended == {running}
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await running

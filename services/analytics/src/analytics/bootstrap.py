@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from crm_chassis.apikeys import ApiKeys
@@ -190,13 +191,10 @@ def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -
     keys = KeyReader(pool=pool, service=SERVICE, bootstrap=settings.kafka_bootstrap)
     moved = Moved(pool=pool, log=core.log, models=core.models, lease=lease, clock=clock)
 
-    async def watch(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
-        await run_watchdog(pool, stop, beat=beat)
-
     supervisor.add("lease", lease.run)
     supervisor.add("projector", projector.run)
     supervisor.add("moved", moved.run)
     supervisor.add("relay", relay.run)
     supervisor.add("inbox", inbox.run)
     supervisor.add("keys", keys.run)
-    supervisor.add("watchdog", watch)
+    supervisor.add("watchdog", partial(run_watchdog, pool))

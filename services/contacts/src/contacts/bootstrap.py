@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from crm_chassis import apikeys
@@ -188,12 +189,9 @@ def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) ->
         wake=core.wakeups.signal,
     )
 
-    async def watch(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
-        await run_watchdog(pool, stop, beat=beat)
-
     supervisor.add("lease", lease.run)
     supervisor.add("projector", projector.run)
     supervisor.add("relay", relay.run)
     supervisor.add("keys", keys.run)
     supervisor.add("inbox", inbox.run)
-    supervisor.add("watchdog", watch)
+    supervisor.add("watchdog", partial(run_watchdog, pool))

@@ -87,20 +87,22 @@ class Inbox:
         left = asyncio.Event()
         seated = asyncio.create_task(self._seat.run(left, beat=lambda: None))
         try:
-            if await self._seated(stop, beat):
+            if await self._seated(seated, stop, beat):
                 await self._keep_reading(stop, beat)
         finally:
             left.set()
             await seated
 
-    async def _seated(self, stop: asyncio.Event, beat: Callable[[], None]) -> bool:
-        """Be the only one under this name; False if `stop` came first.
+    async def _seated(
+        self, renewing: asyncio.Task[None], stop: asyncio.Event, beat: Callable[[], None]
+    ) -> bool:
+        """Be the only one under this name; False if `stop` came first, or renewing failed.
 
         A process that was killed keeps its seat until the lease expires. The one that came later
         is refused, for Kafka would throw out the one that is at work.
         """
         refused_since: float | None = None
-        while not stop.is_set():
+        while not stop.is_set() and not renewing.done():
             beat()
             if await self._seat.wait_held(SEAT_EVERY_S):
                 return True
