@@ -20,7 +20,7 @@ LOG_DUPLICATE_FACTS = Counter(
 )
 LOG_OLDEST_XID_AGE_SECONDS = Gauge(
     "kith_oldest_xid_age_seconds",
-    "Age of the oldest open transaction id in the cluster: it holds every tail back.",
+    "How long the oldest transaction id of the cluster has been open: it holds every tail back.",
 )
 LOG_ENDED_SESSIONS = Counter(
     "kith_log_ended_sessions_total", "Sessions that the watchdog ended for an old transaction id."
