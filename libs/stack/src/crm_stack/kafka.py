@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -87,10 +87,15 @@ class Kafka(Server):
         process: ProcessId | None,
         started: Callable[[str, ProcessId], None],
         records: Path | None = None,
+        options: Sequence[str] = (),
     ) -> None:
-        """`records` is a file that the JVM writes at its end, so that later starts cost less."""
+        """`records` is a file that the JVM writes at its end, so that later starts cost less.
+
+        `options` go to the JVM after those of every stack: of two that differ the later holds.
+        """
         super().__init__(folder, process=process, started=started)
         self._records = records
+        self._options = tuple(options)
         self._port = port
         self._controller_port = controller_port
         self._cluster_id = cluster_id
@@ -113,7 +118,7 @@ class Kafka(Server):
         )
         # A file keeps the 5 kB of class path out of every list of processes.
         arguments = self.folder / "java.args"
-        options = [*_JVM, "-cp", f'"{kafka_classpath()}"']
+        options = [*_JVM, *self._options, "-cp", f'"{kafka_classpath()}"']
         if self._records is None and start_cache().exists():
             options.append(f'"-XX:AOTCache={start_cache()}"')
         arguments.write_text("\n".join(options))

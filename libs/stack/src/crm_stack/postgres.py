@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +45,7 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
+_NO_SETTINGS: Mapping[str, str] = {}
 
 
 class Postgres(Server):
@@ -54,7 +55,7 @@ class Postgres(Server):
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": roll back, disconnect, end
     telling: ClassVar[tuple[str, ...]] = ("FATAL", "PANIC")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it is and what it must stay, each by name
         self,
         folder: Path,
         *,
@@ -62,10 +63,13 @@ class Postgres(Server):
         password: str,
         process: ProcessId | None,
         started: Callable[[str, ProcessId], None],
+        settings: Mapping[str, str] = _NO_SETTINGS,
     ) -> None:
+        """`settings` are laid over those of every stack."""
         super().__init__(folder, process=process, started=started)
         self._port = port
         self._password = password
+        self._settings = {**_SETTINGS, **settings}
 
     @property
     def admin_url(self) -> str:
@@ -84,7 +88,7 @@ class Postgres(Server):
         if not (data / "PG_VERSION").exists():
             self._initialize(binaries, data, user)
         (data / "postmaster.pid").unlink(missing_ok=True)  # ours is dead: a pid in it is a stranger
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         return Launch(
             [str(binaries / "postgres"), "-D", str(data), f"--port={self._port}", *settings],
             minimal_environment(HOME=str(self.folder)),

@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from crm_stack.processes import run_apart
 from crm_stack.server import Server
 
 SERVICES = ("contacts", "analytics")
+NO_SETTINGS: Mapping[str, str] = {}
 
 
 class Stack:
@@ -36,7 +37,12 @@ class Stack:
         *,
         services: tuple[str, ...] = SERVICES,
         environment: Mapping[str, str] = os.environ,
+        postgres_settings: Mapping[str, str] = NO_SETTINGS,
+        kafka_options: Sequence[str] = (),
     ) -> None:
+        """`postgres_settings` and the JVM's `kafka_options` are laid over the stack's own."""
+        self._postgres_settings = postgres_settings
+        self._kafka_options = kafka_options
         self._data = data
         self._services = services
         self._given_postgres = environment.get(POSTGRES_VARIABLE)
@@ -220,6 +226,7 @@ class Stack:
                 password=known.postgres_password,
                 process=entry.servers.get("postgres"),
                 started=seat.started,
+                settings=self._postgres_settings,
             )
         if self._given_kafka:
             self._kafka = GivenKafka(self._given_kafka)
@@ -231,6 +238,7 @@ class Stack:
                 cluster_id=known.kafka_cluster_id,
                 process=entry.servers.get("kafka"),
                 started=seat.started,
+                options=self._kafka_options,
             )
 
     @property

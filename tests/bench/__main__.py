@@ -1,0 +1,71 @@
+"""`make bench`: measure the rows, and write down what came out."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.bench.bench import Bench
+from tests.bench.row import Peers, Row, Run
+from tests.bench.running import MOST_OTHER, all_rows, chosen, measure
+from tests.bench.servers import servers
+
+RUNS = 3
+
+
+async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Console) -> None:
+    peers: Peers = {}
+    if arguments.peers:
+        from tests.bench.peers.rows import PEERS  # noqa: PLC0415  # their packages are an extra
+
+        peers = PEERS
+    with servers() as stack, tempfile.TemporaryDirectory(prefix="kith-bench-") as folder:
+        bench = Bench.on(
+            stack,
+            Path(folder),
+            runs=arguments.runs,
+            quick=arguments.quick,
+            growth=int(float(arguments.growth)),
+        )
+        for row in rows:
+            console.print(f"[bold]{row.name}[/] {row.does}")
+            await measure(bench, row, peers=peers, said=lambda one, row=row: say(console, row, one))
+
+
+def say(console: Console, row: Row, run: Run) -> None:
+    figure = run.figure(row.figure)
+    told = [f"{figure:,.1f} {row.unit}" if figure is not None else "nothing measured"]
+    told += [
+        f"{part} {spent:.1f} s" for part, spent in run.cost.cpu_seconds.items() if spent > 0.05
+    ]
+    if run.correct is False:
+        told.append("[red]WRONG[/]")
+    if run.cost.other > MOST_OTHER:
+        told.append(f"[yellow]others {run.cost.other:.0%}[/]")
+    console.print(f"  {run.kind:8}{run.who:32}{'  '.join(told)}", highlight=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rows", default="", help="names, or how they begin, with commas between")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each contestant")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it work at all")
+    parser.add_argument("--peers", action="store_true", help="the peers beside Kith")
+    parser.add_argument("--growth", default="1e6", help="the largest size of the rows about growth")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    console = Console()
+    try:
+        rows = chosen(all_rows(), [name for name in arguments.rows.split(",") if name])
+    except LookupError as error:
+        parser.error(str(error))
+    asyncio.run(run(arguments, rows, console))
+
+
+if __name__ == "__main__":
+    main()
