@@ -51,7 +51,6 @@ _NO_SETTINGS: Mapping[str, str] = {}
 class Postgres(Server):
     """The server in `folder`/data on 127.0.0.1:`port`, superuser `postgres`."""
 
-    name: ClassVar[str] = "postgres"
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": roll back, disconnect, end
     telling: ClassVar[tuple[str, ...]] = ("FATAL", "PANIC")
 
@@ -66,7 +65,7 @@ class Postgres(Server):
         settings: Mapping[str, str] = _NO_SETTINGS,
     ) -> None:
         """`settings` are laid over those of every stack."""
-        super().__init__(folder, process=process, started=started)
+        super().__init__(folder, name="postgres", process=process, started=started)
         self._port = port
         self._password = password
         self._settings = {**_SETTINGS, **settings}
