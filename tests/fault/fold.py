@@ -45,9 +45,7 @@ class Scored:
     counted: int
 
     def agrees(self, s: float | None, s_negative: float | None, counted: int) -> bool:
-        return (
-            counted == self.counted and _close(s, self.s) and _close(s_negative, self.s_negative)
-        )
+        return counted == self.counted and _close(s, self.s) and _close(s_negative, self.s_negative)
 
 
 def bought(facts: Iterable[Sent]) -> Bought | None:

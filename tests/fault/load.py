@@ -128,7 +128,7 @@ class Load:
         numbers[bearer] += 1
         number = numbers[bearer]
         at = self.began + number * APART + timedelta(microseconds=number)
-        at -= LATE if rng.random() < 0.1 else timedelta(0)  # noqa: PLR2004  # one in ten is late
+        at -= LATE if rng.random() < 0.1 else timedelta(0)  # one in ten is late
         amount = Decimal(rng.randrange(100, 20_000)) / 100
         sent = Sent(bearer, number, kind, at, amount)
         is_user = "v" not in bearer

@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,10 +89,12 @@ class Process:
         assert self.service.process is not None, f"{self.name} was never started"
         return await asyncio.to_thread(self.service.process.wait, within_seconds)
 
-    def freeze(self) -> None:
-        """SIGSTOP."""
+    async def freeze(self) -> None:
+        """SIGSTOP; it stands when this returns."""
         os.kill(self.pid, signal.SIGSTOP)
-        assert psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, "it did not stop"
+        async with asyncio.timeout(EXIT_SECONDS):
+            while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(POLL_SECONDS / 10)
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -292,7 +294,7 @@ class World:
         within_seconds: float,
         what: str,
     ) -> None:
-        """Wait until an awaitable condition holds; AssertionError names `what` where it does not."""
+        """Wait until an awaitable condition holds; an AssertionError names `what` if it does not."""
         try:
             async with asyncio.timeout(within_seconds):
                 while not await condition():
@@ -372,9 +374,7 @@ def _maker(stack: Stack, templates: dict[str, Service]) -> Callable[..., Any]:
         port = int(stack.postgres.admin_url.rpartition("/")[0].rpartition(":")[2])
         proxy = PostgresProxy(free_port(), port)
         await proxy.start()
-        url = template.environment[f"{prefix}_DATABASE_URL"].replace(
-            f":{port}/", f":{proxy.port}/"
-        )
+        url = template.environment[f"{prefix}_DATABASE_URL"].replace(f":{port}/", f":{proxy.port}/")
         environment = {
             **template.environment,
             f"{prefix}_DATABASE_URL": url,
@@ -384,7 +384,3 @@ def _maker(stack: Stack, templates: dict[str, Service]) -> Callable[..., Any]:
         return Process(name, replace(template, environment=environment, log=log), proxy)
 
     return make
-
-
-def instant() -> datetime:
-    return utc_now()
