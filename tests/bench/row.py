@@ -111,7 +111,8 @@ class Bar:
     unit: str
     figure: str
     better: Literal["more", "less"]
-    over: str | None = None  # "ceiling", or the name of a peer
+    over: str | None = None  # "ceiling", or the name of another contestant
+    judges: Literal["first", "last"] = "first"  # which of several of Kith's own
 
 
 def at_least(limit: float, unit: str, *, figure: str = "per_second") -> Bar:
