@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
+from crm_chassis.logs import configure_logs
 from rich.console import Console
 
 from tests.bench.bench import Bench
@@ -76,6 +79,18 @@ def say(console: Console, row: Row, run: Run) -> None:
     console.print(f"  {run.kind:8}{run.who:32}{'  '.join(told)}", highlight=False)
 
 
+def log_to_nowhere() -> None:
+    """Lines are made as in production, for they cost; only errors are shown."""
+    configure_logs("bench", "json")
+    (made,) = logging.getLogger().handlers
+    assert isinstance(made, logging.StreamHandler)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(made.formatter)
+    shown.setLevel(logging.ERROR)
+    made.setStream(Path(os.devnull).open("w"))
+    logging.getLogger().addHandler(shown)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", default="", help="names, or how they begin, with commas between")
@@ -85,7 +100,7 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write the page anew, measure nothing")
     parser.add_argument("--growth", default="1e6", help="the largest size of the rows about growth")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING)
+    log_to_nowhere()
     console = Console()
     try:
         rows = chosen(all_rows(), [name for name in arguments.rows.split(",") if name])

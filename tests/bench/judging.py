@@ -110,8 +110,14 @@ def _judge(bar: Bar, runs: Sequence[Run]) -> Verdict:
 
 
 def _named(runs: Sequence[Run], name: str) -> list[Run]:
-    """The ceiling's, or those of the contestant of that name."""
-    return _first(runs, "ceiling") if name == "ceiling" else [r for r in runs if r.who == name]
+    """The ceiling's, those of Kith's first contestant, or those of the contestant of that name."""
+    match name:
+        case "ceiling":
+            return _first(runs, "ceiling")
+        case "first":
+            return _first(runs, "kith")
+        case _:
+            return [run for run in runs if run.who == name]
 
 
 def _first(runs: Sequence[Run], kind: Kind) -> list[Run]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,9 +14,11 @@ from uuid import UUID
 import analytics.bootstrap
 import asyncpg
 import contacts.bootstrap
+import httpx
 from analytics.engagement.registered import register_models
 from analytics.settings import AnalyticsSettings
 from contacts.settings import ContactsSettings
+from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import Fact, NewEvent
@@ -24,6 +27,7 @@ from crm_events.contacts import OrderCompleted
 from crm_events.keys import Kek, wrap
 from crm_events.money import Money
 from crm_events.sealing import seal
+from fastapi import FastAPI
 
 from tests.bench.bench import Bench
 from tests.bench.load import Sample
@@ -44,15 +48,72 @@ NOTE_CHARACTERS = 8
 """What is left of 300 bytes when ids, money and the seal have taken theirs."""
 
 
+class Leads:
+    """The lease of a relay or a projector, always held: nobody else works here."""
+
+    held = True
+
+    async def wait_held(self, _seconds: float) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """contacts as its processes put it together, on a fresh migrated database; nothing runs."""
+
+    url: str
+    settings: ContactsSettings
+    core: contacts.bootstrap.Core
+
+    @asynccontextmanager
+    async def asked(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A caller of its API within this process: everything but the sockets."""
+        app = contacts.bootstrap.application(self.settings, self.core, stalled=tuple)
+        async with _asked(app, self.core.pool, "people:read") as client:
+            yield client
+
+
+@dataclass(frozen=True)
+class Analytics:
+    """analytics, likewise."""
+
+    url: str
+    settings: AnalyticsSettings
+    core: analytics.bootstrap.Core
+
+    @asynccontextmanager
+    async def asked(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A caller of its API within this process: everything but the sockets."""
+        app = analytics.bootstrap.application(self.settings, self.core, stalled=tuple)
+        async with _asked(app, self.core.pool, "scores:read") as client:
+            yield client
+
+
+@asynccontextmanager
+async def contacts_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncIterator[Contacts]:
+    async with bench.database() as url:
+        settings = ContactsSettings(digest_key=KEK.material, **_settings(bench, url))
+        async with _pool(url, contacts.bootstrap.MIGRATIONS, connections) as pool:
+            yield Contacts(url, settings, contacts.bootstrap.Core.of(settings, pool))
+
+
+@asynccontextmanager
+async def analytics_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncIterator[Analytics]:
+    async with bench.database() as url:
+        settings = AnalyticsSettings(**_settings(bench, url))
+        async with _pool(url, analytics.bootstrap.MIGRATIONS, connections) as pool:
+            core = analytics.bootstrap.Core.of(settings, pool)
+            await register_models(pool, core.models)
+            yield Analytics(url, settings, core)
+
+
 @asynccontextmanager
 async def contacts_core(
     bench: Bench, *, connections: int = CONNECTIONS
 ) -> AsyncIterator[contacts.bootstrap.Core]:
-    """contacts as its processes put it together, on a fresh migrated database; nothing runs."""
-    async with bench.database() as url:
-        settings = ContactsSettings(digest_key=KEK.material, **_settings(bench, url))
-        async with _pool(url, contacts.bootstrap.MIGRATIONS, connections) as pool:
-            yield contacts.bootstrap.Core.of(settings, pool)
+    """What API and worker of contacts share, where nothing else is asked for."""
+    async with contacts_on(bench, connections=connections) as placed:
+        yield placed.core
 
 
 @asynccontextmanager
@@ -60,12 +121,8 @@ async def analytics_core(
     bench: Bench, *, connections: int = CONNECTIONS
 ) -> AsyncIterator[analytics.bootstrap.Core]:
     """analytics, likewise."""
-    async with bench.database() as url:
-        settings = AnalyticsSettings(**_settings(bench, url))
-        async with _pool(url, analytics.bootstrap.MIGRATIONS, connections) as pool:
-            core = analytics.bootstrap.Core.of(settings, pool)
-            await register_models(pool, core.models)
-            yield core
+    async with analytics_on(bench, connections=connections) as placed:
+        yield placed.core
 
 
 async def mint(pool: asyncpg.Pool, customers: Iterable[UUID]) -> None:
@@ -125,3 +182,15 @@ async def _pool(url: str, migrations: str, connections: int) -> AsyncIterator[as
     async with open_pool(url, application_name="bench", max_size=connections) as pool:
         yield pool
         await close_pool(pool)
+
+
+@asynccontextmanager
+async def _asked(app: FastAPI, pool: asyncpg.Pool, scope: str) -> AsyncIterator[httpx.AsyncClient]:
+    key = new_api_key()
+    await keep_key(pool, key, name="bench", scopes=[scope])
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app),
+        base_url="http://bench",
+        headers={"Authorization": f"Bearer {key}"},
+    ) as client:
+        yield client

@@ -111,7 +111,7 @@ class Bar:
     unit: str
     figure: str
     better: Literal["more", "less"]
-    over: str | None = None  # "ceiling", or the name of another contestant
+    over: str | None = None  # "ceiling", Kith's "first" contestant, or one by name
     judges: Literal["first", "last"] = "first"  # which of several of Kith's own
 
 
