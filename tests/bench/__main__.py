@@ -87,7 +87,7 @@ def log_to_nowhere() -> None:
     shown = logging.StreamHandler(sys.stderr)
     shown.setFormatter(made.formatter)
     shown.setLevel(logging.ERROR)
-    made.setStream(Path(os.devnull).open("w"))
+    made.setStream(Path(os.devnull).open("w"))  # noqa: SIM115  # until the process ends
     logging.getLogger().addHandler(shown)
 
 

@@ -95,6 +95,17 @@ select id, 'EUR', 10, 499.50, 0, 0, $3::timestamptz, $3::timestamptz
 from drawn where rank between $1 and $2
 """
 
+FILES: Final = """
+insert into timeline_entry
+    (customer_id, occurred_at, event_id, type, title, amount, currency, detail)
+select d.id, $3::timestamptz + u.n * interval '1 second', uuidv7(), 'contacts.activity.page',
+       '/shoes/' || u.n, null, null,
+       '{"context": {"page": {"path": "/shoes", "referrer": "https://example.com/search"}}}'
+from (select n, case when n <= $4 * 2 then n::bigint * 7919 % $4 + 1
+                else n % ($4 / 100) * 100 + 1 end as rank
+      from generate_series($1::int, $2::int) n) u
+join drawn d on d.rank = u.rank
+"""
 TABLES: Final = "select tablename from pg_tables where schemaname = 'public'"
 
 
@@ -111,9 +122,7 @@ async def fill_contacts(pool: asyncpg.Pool, size: int) -> None:
         await add_events(connection, 1, size, count, heard=False)
         await fill_files(connection, count)
         await _in_chunks(connection, TIMELINE, size)
-        models = (directory, timeline, scores)
-        names, versions = [one.name for one in models], [one.version for one in models]
-        await connection.execute(LEVEL, names, versions)
+        await level_files(connection)
 
 
 async def fill_analytics(core: analytics.bootstrap.Core, size: int) -> None:
@@ -128,15 +137,26 @@ async def fill_analytics(core: analytics.bootstrap.Core, size: int) -> None:
         await level(connection, core)
 
 
+async def fill_customer_files(pool: asyncpg.Pool, customers: int) -> None:
+    """Read models of so many customers: two entries each, and a hundred more for one in a hundred.
+
+    The log has a few rows, so that the read models stand somewhere.
+    """
+    async with _settled(pool) as connection:
+        await draw(connection, customers)
+        await add_events(connection, 1, 1_000, 1_000, heard=False)
+        await fill_files(connection, customers)
+        await _in_chunks(connection, FILES, 3 * customers, BEGAN_AT, customers)
+        await level_files(connection)
+
+
 async def draw(connection: asyncpg.Connection, count: int) -> None:
     """The customers, by rank."""
     await connection.execute(CUSTOMERS)
-    ranks = range(1, count + 1)
-    ids = [customer(rank) for rank in ranks]
-    rows = [
+    rows = (
         (rank, id_, partition_of(id_, PURCHASES.partitions))
-        for rank, id_ in zip(ranks, ids, strict=True)
-    ]
+        for rank, id_ in ((rank, customer(rank)) for rank in range(1, count + 1))
+    )
     await connection.copy_records_to_table("drawn", records=rows)
     await connection.execute("analyze drawn")
 
@@ -152,6 +172,13 @@ async def fill_files(connection: asyncpg.Connection, customers: int) -> None:
     """The directory and the scores of all that were drawn."""
     await _in_chunks(connection, PEOPLE, customers, BEGAN_AT)
     await _in_chunks(connection, COURSES, customers, BEGAN_AT)
+
+
+async def level_files(connection: asyncpg.Connection) -> None:
+    """Say that contacts' read models have folded everything."""
+    models = (directory, timeline, scores)
+    names, versions = [one.name for one in models], [one.version for one in models]
+    await connection.execute(LEVEL, names, versions)
 
 
 async def level(connection: asyncpg.Connection, core: analytics.bootstrap.Core) -> None:

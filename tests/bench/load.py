@@ -124,9 +124,15 @@ def latency(seconds: Iterable[float], late_seconds: Iterable[float]) -> Latency:
 
 
 async def open_loop(
-    send: Callable[[int, float], Awaitable[None]], *, rate: float, seconds: float
+    send: Callable[[int, float], Awaitable[None]],
+    *,
+    rate: float,
+    seconds: float,
+    until: asyncio.Event | None = None,
 ) -> list[float]:
     """Begin `send(n, due)` at each due time, however long earlier ones take; how late each began.
+
+    For so many seconds, or less if `until` is set meanwhile.
 
     `due` is of `time.perf_counter`: a latency is counted from it, so a stall is charged to every
     event that it made wait (no coordinated omission). Returns when all have ended; the first error
@@ -136,6 +142,8 @@ async def open_loop(
     late: list[float] = []
     async with asyncio.TaskGroup() as group:
         for n in range(count):
+            if until is not None and until.is_set():
+                break
             due = begun + n / rate
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
