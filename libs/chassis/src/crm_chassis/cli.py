@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import structlog
 import typer
+from aiokafka.errors import KafkaError
 
 from crm_chassis import apikeys
 from crm_chassis.database import close_pool, open_pool, wait_until_migrated
@@ -152,7 +153,8 @@ def with_database(
     except Exception as error:
         if not is_dependency_error(error):
             raise
-        typer.echo(f"a server is away: {type(error).__name__} {safe_text(error)}", err=True)
+        what = "Kafka" if isinstance(error, KafkaError) else "the database"
+        typer.echo(f"{what} is away: {type(error).__name__} {safe_text(error)}", err=True)
         raise typer.Exit(EXIT_FAILED) from None
 
 
