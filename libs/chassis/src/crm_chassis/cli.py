@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from crm_chassis import apikeys
 from crm_chassis.database import close_pool, open_pool, wait_until_migrated
 from crm_chassis.errors import is_dependency_error
+from crm_chassis.kafka_topics import WrongTopicError
 from crm_chassis.lifecycle import run_until_signalled
 from crm_chassis.logs import configure_logs, safe_text
 from crm_chassis.migrations import is_current, migrate
@@ -202,7 +203,7 @@ def _recover(
             try:
                 for line in await report(recovering(told, pool), dry_run=dry_run):
                     typer.echo(line)
-            except (CannotRecoverError, DivergedError, HoleError) as reason:
+            except (CannotRecoverError, DivergedError, HoleError, WrongTopicError) as reason:
                 typer.echo(str(reason), err=True)
                 raise typer.Exit(EXIT_UNSAFE) from None
 
