@@ -17,7 +17,8 @@ from crm_stack.errors import StackError
 from crm_stack.given import KAFKA_VARIABLE, POSTGRES_VARIABLE, GivenKafka, GivenPostgres
 from crm_stack.kafka import Kafka, Seat
 from crm_stack.kafka_cluster import KafkaCluster
-from crm_stack.postgres import Postgres, reachable_folder
+from crm_stack.postgres import Postgres
+from crm_stack.postgres_programs import reachable_folder
 from crm_stack.processes import run_apart
 from crm_stack.server import Server
 
@@ -62,6 +63,7 @@ class Stack:
         self._addresses: Addresses | None = None
         self._postgres: Postgres | GivenPostgres | None = None
         self._kafka: Kafka | KafkaCluster | GivenKafka | None = None
+        self._more_postgres: dict[str, Postgres] = {}
 
     @property
     def postgres(self) -> Postgres | GivenPostgres:
@@ -128,7 +130,8 @@ class Stack:
         if self._attached and self._seat is not None and not self._seat.entry.detached:
             raise StackError(_in_use(self._seat.entry))
         kafkas = self._kafka.nodes if isinstance(self._kafka, KafkaCluster) else (self._kafka,)
-        own = [server for server in (self._postgres, *kafkas) if isinstance(server, Server)]
+        every = (self._postgres, *kafkas, *self._more_postgres.values())
+        own = [server for server in every if isinstance(server, Server)]
         temporary = self._seat is not None and self._seat.entry.temporary
         with ThreadPoolExecutor(len(own) or 1, thread_name_prefix="crm-stack") as pool:
             for done in [pool.submit(s.discard if temporary else s.stop) for s in own]:
@@ -138,6 +141,19 @@ class Stack:
                 registry.remove_temporary(self._seat.entry)
             self._seat.leave()
         self._seat = self._folder = self._addresses = self._postgres = self._kafka = None
+        self._more_postgres = {}
+
+    def another_postgres(self, name: str) -> Postgres:
+        """A second server, not started and with nothing in it, that knows the same superuser.
+
+        It has a port of its own, may become the first one's standby (`restoring`), and goes down
+        with the stack.
+        """
+        key = f"postgres-{name}"
+        if key not in self._more_postgres:
+            self._remember(self._known.with_port(key))
+            self._more_postgres[key] = self._postgres_on(key, self._known.more_ports[key])
+        return self._more_postgres[key]
 
     def restore(self) -> None:
         """Make both servers answer again after whatever a test did to them."""
@@ -230,19 +246,27 @@ class Stack:
         if self._given_postgres:
             self._postgres = GivenPostgres(self._given_postgres)
         else:
-            self._postgres = Postgres(
-                entry.postgres_folder,
-                port=known.postgres_port,
-                password=known.postgres_password,
-                process=entry.servers.get("postgres"),
-                started=seat.started,
-                settings=self._postgres_settings,
-            )
+            self._postgres = self._postgres_on("postgres", known.postgres_port)
         if self._given_kafka:
             self._kafka = GivenKafka(self._given_kafka)
         else:
             nodes = self._nodes(seat)
             self._kafka = nodes[0] if len(nodes) == 1 else KafkaCluster(nodes)
+
+    def _postgres_on(self, name: str, port: int) -> Postgres:
+        if self._seat is None:
+            raise StackError("the stack is not up")
+        entry = self._seat.entry
+        first = name == "postgres"
+        return Postgres(
+            entry.postgres_folder if first else entry.postgres_folder / "more" / name,
+            port=port,
+            password=self._known.postgres_password,
+            process=entry.servers.get(name),
+            started=self._seat.started,
+            settings=self._postgres_settings,
+            name=name,
+        )
 
     def _nodes(self, seat: registry.Seat) -> list[Kafka]:
         """The brokers; ports that only a cluster needs are chosen now, and kept."""
