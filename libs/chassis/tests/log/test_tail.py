@@ -14,7 +14,7 @@ from crm_chassis.database import SESSION_LIMITS
 from crm_chassis.ids import new_id
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.tail import head, position_of, read_page
-from crm_chassis.watchdog import end_old_sessions
+from crm_chassis.watchdog import Horizon, end_old_sessions, look_at_horizon
 from probe import Counted
 
 WRITERS, EACH = 12, 60
@@ -185,6 +185,37 @@ async def test_a_frozen_client_of_another_database_is_freed_so_that_this_tail_mo
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+async def test_an_id_that_a_stranger_holds_open_is_seen_though_we_may_not_end_it(probe, stack):
+    horizon = Horizon()
+    assert await look_at_horizon(probe.pool, horizon) < 1, "nobody holds one yet"
+    stranger = await asyncpg.connect(stack.postgres.admin_url)
+    try:
+        await stranger.execute("begin")
+        await stranger.execute("select pg_current_xact_id()")
+        await probe.count(new_id(), 1)
+
+        async def seen():
+            return await look_at_horizon(probe.pool, horizon) >= 1
+
+        await _until(seen, seconds=10)
+
+        assert await end_old_sessions(probe.pool) == 0, "it is not ours"
+        await stranger.execute("rollback")
+        await probe.count(new_id(), 2)
+        assert await look_at_horizon(probe.pool, horizon) < 1
+    finally:
+        await stranger.close()
+
+
+def test_the_oldest_id_is_as_old_as_it_was_seen_to_stand():
+    horizon = Horizon()
+
+    assert horizon.seconds(7, 9, now=10.0) == 0
+    assert horizon.seconds(7, 12, now=13.0) == 3
+    assert horizon.seconds(8, 12, now=14.0) == 0, "another is the oldest now"
+    assert horizon.seconds(8, 8, now=19.0) == 0, "none is open"
 
 
 async def _insert(connection: asyncpg.Connection, customer) -> None:
