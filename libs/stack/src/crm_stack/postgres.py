@@ -55,11 +55,9 @@ class Postgres(Server):
         started: Callable[[str, ProcessId], None],
         settings: Mapping[str, str] = _NO_SETTINGS,
         name: str = "postgres",
-        data: Path | None = None,
     ) -> None:
-        """`settings` are laid over those of every stack; without `data` they lie in `folder`."""
+        """`settings` are laid over those of every stack."""
         super().__init__(folder, name=name, process=process, started=started)
-        self.data = data or folder / "data"
         self.port = port
         self._password = password
         self._settings = {**_SETTINGS, **settings}

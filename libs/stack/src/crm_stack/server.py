@@ -51,8 +51,12 @@ class Server(ABC):
         process: ProcessId | None,
         started: Callable[[str, ProcessId], None],
     ) -> None:
-        """`started` is told of each new process before it is waited for."""
+        """`started` is told of each new process before it is waited for.
+
+        `data` may be set to another place while it is stopped.
+        """
         self.folder = folder
+        self.data = folder / "data"
         self.name = name
         self.log = folder / f"{self.name}.log"
         self._process = process
