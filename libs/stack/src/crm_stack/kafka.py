@@ -213,18 +213,7 @@ class Kafka(Server):
                 shutil.move(recorded, start_cache())
 
     async def answers(self) -> bool:
-        """Its own metadata names it: then it is registered, and topics can be made."""
-        if not await accepts(self._seat.port):
-            return False
-        client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=_REQUEST_MS)
-        try:
-            await client.bootstrap()
-            brokers = cast("set[BrokerMetadata]", client.cluster.brokers())
-            return any(broker.nodeId == self._seat.node_id for broker in brokers)
-        except (KafkaError, OSError, TimeoutError):
-            return False
-        finally:
-            await client.close()
+        return await kafka_answers(self._seat.port, node_id=self._seat.node_id)
 
     def _format(self, java: list[str], properties: Path) -> None:
         try:
@@ -252,6 +241,22 @@ class Kafka(Server):
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or [""]
             raise StackError(f"Kafka's storage cannot be formatted: {said[-1]:.300}")
+
+
+async def kafka_answers(port: int, *, node_id: int) -> bool:
+    """Its own metadata names it: then it is registered, and topics can be made."""
+    if not await accepts(port):
+        return False
+    bootstrap = f"127.0.0.1:{port}"
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_MS)
+    try:
+        await client.bootstrap()
+        brokers = cast("set[BrokerMetadata]", client.cluster.brokers())
+        return any(broker.nodeId == node_id for broker in brokers)
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await client.close()
 
 
 def _java() -> Path:
