@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tests.bench.meter import Meter, Timed
 from tests.bench.servers import server_pids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
     from crm_stack.stack import Stack
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -27,10 +35,30 @@ class Bench:
     runs: int = 3
     quick: bool = False
     growth: int = 1_000_000  # the largest size of the rows about growth
+    _opened: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _shared: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def on(cls, stack: Stack, folder: Path, *, runs: int, quick: bool, growth: int) -> Self:
         return cls(stack, folder, Meter(server_pids(stack)), runs, quick, growth)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._shared.clear()
+        await self._opened.aclose()
+
+    async def shared(self, name: str, opening: Callable[[], AbstractAsyncContextManager[T]]) -> T:
+        """What several rows stand on, a filled database: opened once, for the whole run."""
+        if name not in self._shared:
+            self._shared[name] = await self._opened.enter_async_context(opening())
+        return self._shared[name]
 
     @property
     def kafka(self) -> str:

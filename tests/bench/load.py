@@ -10,7 +10,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -30,8 +31,7 @@ Keys = Literal["Zipf", "unique"]
 """50,000 customers, Zipf with s = 1; or every event its own customer, the hard one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One generated event; `body()` is its JSON, 300 bytes."""
 
     number: int
@@ -39,8 +39,8 @@ class Sample:
     customer_id: UUID
     kind: str
     at_ms: int  # since 1970; 5 % are up to one hour late
-    value: int  # cents: sums are exact
-    note: str
+    value: int  # cents, so that sums are exact
+    note: str  # fills up
 
     def body(self) -> bytes:
         return orjson.dumps(
@@ -55,6 +55,10 @@ class Sample:
         )
 
 
+NOTHING_NOTED = Sample(0, UUID(int=0), UUID(int=0), "", FIRST_AT_MS, 0, "")
+NOTE_BYTES = EVENT_BYTES - len(NOTHING_NOTED.body()) + 1  # the value there has one digit
+
+
 def samples(count: int, *, keys: Keys = "Zipf", seed: int = SEED) -> Iterator[Sample]:
     """The first `count` events of this seed: the same for every contestant."""
     rng = random.Random(seed)  # noqa: S311  # the same events each time, no secret
@@ -62,20 +66,24 @@ def samples(count: int, *, keys: Keys = "Zipf", seed: int = SEED) -> Iterator[Sa
     for n in range(count):
         rank = bisect.bisect(summed, rng.random() * summed[-1]) if keys == "Zipf" else n
         late = rng.randrange(LATEST_MS) if rng.random() < LATE_SHARE else 0
-        event_id = UUID(int=rng.getrandbits(128), version=4)
-        kind, at_ms, cents = (
-            rng.choice(KINDS),
-            FIRST_AT_MS + n * STEP_MS - late,
-            rng.randrange(10_000),
+        kind, cents = rng.choice(KINDS), rng.randrange(10_000)
+        room = NOTE_BYTES - len(kind) - len(str(cents))
+        yield Sample(
+            number=n,
+            event_id=UUID(int=rng.getrandbits(128), version=4),
+            customer_id=customer(rank),
+            kind=kind,
+            at_ms=FIRST_AT_MS + n * STEP_MS - late,
+            value=cents,
+            note=f"{rng.getrandbits(4 * room):0{room}x}",
         )
-        bare = Sample(n, event_id, customer(rank), kind, at_ms, cents, "")
-        note = f"{rng.getrandbits(1_200):0300x}"[: EVENT_BYTES - len(bare.body())]
-        yield Sample(n, event_id, bare.customer_id, kind, at_ms, cents, note)
 
 
+@cache
 def customer(rank: int) -> UUID:
-    """The customer of that rank; ranks are spread over the partitions as any UUID is."""
-    return UUID(int=0x7_0000_8000_0000_0000_0000 << 44 | (rank * 0x9E3779B97F4A7C15) % 2**62)
+    """The customer of that rank: a UUIDv7, in the order of the ranks, as if minted in it."""
+    scattered = rank * 0x9E3779B97F4A7C15 % 2**62
+    return UUID(int=(FIRST_AT_MS - 1_000_000_000 + rank) << 80 | 7 << 76 | 2 << 62 | scattered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +124,15 @@ def latency(seconds: Iterable[float], late_seconds: Iterable[float]) -> Latency:
 
 
 async def open_loop(
-    send: Callable[[int, float], Awaitable[None]], *, rate: float, seconds: float
+    send: Callable[[int, float], Awaitable[None]],
+    *,
+    rate: float,
+    seconds: float,
+    until: asyncio.Event | None = None,
 ) -> list[float]:
     """Begin `send(n, due)` at each due time, however long earlier ones take; how late each began.
+
+    For so many seconds, or less if `until` is set meanwhile.
 
     `due` is of `time.perf_counter`: a latency is counted from it, so a stall is charged to every
     event that it made wait (no coordinated omission). Returns when all have ended; the first error
@@ -128,6 +142,8 @@ async def open_loop(
     late: list[float] = []
     async with asyncio.TaskGroup() as group:
         for n in range(count):
+            if until is not None and until.is_set():
+                break
             due = begun + n / rate
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)

@@ -15,6 +15,8 @@ import psutil
 from tests.bench.row import Cost, Kind, Latency, Run, Setting
 
 CLIENT = "client"
+SHORTEST_S = 0.2
+"""In less than this the counters' ticks of 10 ms tell nothing of the neighbours: 0 is said."""
 RESET_PEAK = "5"  # proc(5), clear_refs: the peak of resident memory starts anew
 
 
@@ -65,7 +67,8 @@ class Meter:
         seconds = time.perf_counter() - begun
         spent = {part: one - cpu.get(part, 0.0) for part, one in self._cpu().items()}
         others = machine_busy_seconds() - busy - sum(spent.values())
-        share = max(0.0, others / (seconds * (os.cpu_count() or 1)))
+        told = seconds >= SHORTEST_S
+        share = max(0.0, others / (seconds * (os.cpu_count() or 1))) if told else 0.0
         timed.cost = Cost(seconds, spent, self._peaks(), share)
 
     def _cpu(self) -> dict[str, float]:

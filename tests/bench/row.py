@@ -1,21 +1,22 @@
 """What a benchmark is here: rows, each a figure to reach, beside its ceiling and its peers.
 
 A row is opened once on the servers of the run and yields its contestants: Kith's own code first,
-then the ceiling (the same SQL, the same batches, by the bare driver). The harness calls them in turn
-(A B A B), adds the peers of the row with `PEERS=1`, repeats what other processes disturbed, and
-writes each row down as soon as it is measured. A module in `rows/` exports `ROWS`:
+then the ceiling (the same SQL, the same batches, by the bare driver). The harness calls them in
+turn (A B A B), adds the peers of the row with `PEERS=1`, repeats what other processes disturbed,
+and writes each row down as soon as it is measured. A module in `rows/` exports `ROWS`:
 
     @asynccontextmanager
     async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         events = bench.size(200_000, quick=10_000)
-        batches = [facts[n : n + 100] for n in range(0, events, 100)]  # made before time is taken
+        batches = [facts[n : n + 100] for n in range(0, events, 100)]  # made before it is timed
 
         async def kith() -> Run:
-            async with bench.database() as url, log_in(url) as log:  # fresh: each run starts alike
+            async with contacts_core(bench) as core:  # a fresh database: each run starts alike
+                await mint(core.pool, customers)
                 async with bench.timed() as timed:
                     for batch in batches:
-                        await log.append(facts=batch)
-                correct = await log.pool.fetchval("select count(*) from log") == events
+                        await core.log.append(facts=batch)
+                correct = await core.pool.fetchval("select count(*) from log") == events
             return timed.run("kith", "Log.append", events=events, correct=correct)
 
         async def bare() -> Run: ...  # the same with timed.run("ceiling", "bare asyncpg", ...)
@@ -110,7 +111,8 @@ class Bar:
     unit: str
     figure: str
     better: Literal["more", "less"]
-    over: str | None = None  # "ceiling", or the name of a peer
+    over: str | None = None  # "ceiling", Kith's "first" contestant, or one by name
+    judges: Literal["first", "last"] = "first"  # which of several of Kith's own
 
 
 def at_least(limit: float, unit: str, *, figure: str = "per_second") -> Bar:

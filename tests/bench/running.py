@@ -9,10 +9,8 @@ from contextlib import AsyncExitStack
 
 from tests.bench import rows as rows_package
 from tests.bench.bench import Bench
+from tests.bench.judging import MOST_OTHER
 from tests.bench.row import Contestant, Peers, Row, Run
-
-MOST_OTHER = 0.05
-"""Where others took more of the machine a run says little: it is marked, and made once more."""
 
 
 def all_rows() -> tuple[Row, ...]:

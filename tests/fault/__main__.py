@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Final
@@ -20,6 +21,8 @@ from tests.fault.verdict import Round, Verdict
 from tests.fault.world import World
 
 VERDICTS: Final = Path(".kith/fault")
+WIDE: Final = 160
+"""Columns where the output is no terminal: a table that is cut tells nothing."""
 
 
 def main(
@@ -32,7 +35,7 @@ def main(
 ) -> None:
     """Inject faults, heal them, and hold everything against what was acknowledged."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     if names:
         for fault in FAULTS:
             console.print(f"{fault.name:36} {fault.does}")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.fault.faults import processes
+from tests.fault.faults import groups, kill_points, network, processes, servers, topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.fault.fault import Fault
 
-FAULTS: Final[tuple[Fault, ...]] = (*processes.FAULTS,)
+FAULTS: Final[tuple[Fault, ...]] = (
+    *processes.FAULTS,
+    *kill_points.FAULTS,
+    *servers.FAULTS,
+    *groups.FAULTS,
+    *network.FAULTS,
+    *topics.FAULTS,
+)
 
 
 def chosen(names: str) -> Sequence[Fault]:

@@ -63,6 +63,21 @@ class Load:
             for sender in range(SENDERS):
                 tasks.create_task(self._send_as(sender, client, stop, per_second / SENDERS))
 
+    async def send_one_off(self, apart: timedelta) -> None:
+        """One page view far away in time, of a customer of its own."""
+        bearer = f"{self.seed}x{len(self.accepted)}"
+        at = self.began + apart
+        sent = Sent(bearer, 1, "page", at)
+        message = {
+            "type": "page",
+            "messageId": f"{self.seed}-{bearer}-1",
+            "userId": bearer,
+            "timestamp": at.isoformat(),
+        }
+        async with httpx.AsyncClient(timeout=5) as client:
+            await self._deliver(client, [message])
+        self.accepted[bearer].append(sent)
+
     async def _send_as(
         self, sender: int, client: httpx.AsyncClient, stop: asyncio.Event, per_second: float
     ) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import asyncpg
 import psutil
+from aiokafka import TopicPartition
 from crm_chassis.clock import utc_now
 from crm_stack.kafka_cluster import KafkaCluster
 from crm_stack.postgres import Postgres
@@ -118,7 +119,9 @@ class Notes:
     pauses_seconds: list[float] = field(default_factory=list)  # each at one rolling SIGTERM
     grown_bytes: int = 0  # the most that a process grew while it was stalled
     quarantined: int = 0  # records that a fault sent and that must be kept aside
-    foreign: dict[tuple[str, int], int] = field(default_factory=dict)  # records of no relay of ours
+    judged_to: dict[TopicPartition, int] = field(default_factory=dict)  # offsets already read
+    unknown_types: list[str] = field(default_factory=list)  # which no projection here names
+    made_anew: set[str] = field(default_factory=set)  # topics that begin at offset 0 again
 
 
 @dataclass
@@ -227,13 +230,17 @@ class World:
         return postgres
 
     @asynccontextmanager
-    async def standby(self, service: str, role: str, instance: str) -> AsyncGenerator[Process]:
-        """One more process of a service while the body runs; ready when it is entered."""
+    async def standby(
+        self, service: str, role: str, instance: str, *, ready: bool = True
+    ) -> AsyncGenerator[Process]:
+        """One more process of a service while the body runs; `ready` when it is entered."""
         make = _maker(self.stack, self._templates)
         process = await make(f"standby {service} {role}", service, role, instance)
         self._extra.append(process)
         try:
-            await process.start()
+            process.start_soon()
+            if ready:
+                await asyncio.to_thread(process.service.wait_ready)
             yield process
         finally:
             if process.alive:
@@ -294,7 +301,7 @@ class World:
         within_seconds: float,
         what: str,
     ) -> None:
-        """Wait until an awaitable condition holds; an AssertionError names `what` if it does not."""
+        """Wait until a condition holds; an AssertionError names `what` where it does not."""
         try:
             async with asyncio.timeout(within_seconds):
                 while not await condition():

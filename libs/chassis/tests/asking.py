@@ -9,6 +9,7 @@ from crm_chassis.clock import utc_now
 from crm_chassis.http.app import build_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
+from crm_chassis.restore import epochs
 from fastapi import APIRouter, FastAPI
 
 
@@ -24,7 +25,12 @@ def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = (
         routers=routers,
         api_keys=ApiKeys(pool),
         checkpoints=Checkpoints(pool, utc_now),
-        health=Health(lambda: is_migrated(pool), lambda: stalled, {"kafka": lambda: "away"}),
+        health=Health(
+            lambda: is_migrated(pool),
+            lambda: epochs.tell(pool),
+            lambda: stalled,
+            {"kafka": lambda: "away"},
+        ),
         max_body_bytes=10_000,
     )
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.proxy.points import Point, Where
-from tests.fault.proxy.tcp import Connection, FaultProxy
+from tests.fault.proxy.tcp import Connection, FaultProxy, Which, every
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -42,7 +42,9 @@ class KafkaConnection(Connection):
         self._sent += data
         while (request := _whole(self._sent)) is not None:
             _, api, _, correlation = REQUEST.unpack_from(request)
-            point = None if api != PRODUCE else next((p for p in self._armed if not p.fired), None)
+            point = None
+            if api == PRODUCE:
+                point = next((p for p in self._armed if not p.fired and p.which(self)), None)
             if point is not None:
                 point.claim(self)
                 if point.where is Where.BEFORE:
@@ -78,9 +80,9 @@ class KafkaProxy(FaultProxy):
 
 
 @contextmanager
-def armed(proxies: Sequence[KafkaProxy], where: Where) -> Generator[Point]:
+def armed(proxies: Sequence[KafkaProxy], where: Where, which: Which = every) -> Generator[Point]:
     """Hold the next Produce request to any of the brokers (`before`), or the answer to it."""
-    point = Point(where, WHAT)
+    point = Point(where, WHAT, which)
     for proxy in proxies:
         proxy.armed.append(point)
     try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from tests.fault.proxy.tcp import Connection
+from tests.fault.proxy.tcp import Connection, Which, every
 
 STATEMENTS: Final = {
     # What the product's own statement holds and no other; a test holds them against the product.
@@ -38,6 +37,7 @@ class Point:
 
     where: Where
     what: str
+    which: Which = every
     _reached: asyncio.Event = field(default_factory=asyncio.Event)
     _resumed: asyncio.Event = field(default_factory=asyncio.Event)
     connection: Connection | None = None

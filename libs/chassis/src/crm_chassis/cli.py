@@ -1,4 +1,4 @@
-"""The commands every service has: run, api, worker, migrate, republish, api-keys."""
+"""The commands every service has: run, api, worker, migrate, republish, recover, api-keys."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import structlog
 import typer
+from aiokafka.errors import KafkaError
 
 from crm_chassis import apikeys
 from crm_chassis.database import close_pool, open_pool, wait_until_migrated
 from crm_chassis.errors import is_dependency_error
+from crm_chassis.kafka_topics import WrongTopicError
 from crm_chassis.lifecycle import run_until_signalled
 from crm_chassis.logs import configure_logs, safe_text
 from crm_chassis.migrations import is_current, migrate
 from crm_chassis.relay.republish import NothingToRepublishError, republish
+from crm_chassis.restore.comparing import DivergedError, HoleError
+from crm_chassis.restore.inserting import CannotRecoverError
+from crm_chassis.restore.recovering import report
 from crm_chassis.settings import (
     ServiceSettings,
     UnsafeSettingsError,
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from crm_chassis.lifecycle import Prepare
+    from crm_chassis.restore.recovering import Recovering
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -61,11 +67,13 @@ def service_cli(
     settings: type[S],
     run: Callable[[S, Role, asyncio.Event], Coroutine[Any, Any, bool]],
     migrations: str,
+    recovering: Callable[[S, asyncpg.Pool], Recovering] | None = None,
 ) -> typer.Typer:
     """The command line of a service; it adds what is its own.
 
     `run` is the service's bootstrap: it runs until the event is set and answers whether all
-    ended well. `migrations` is where Alembic finds them ("contacts:migrations").
+    ended well. `migrations` is where Alembic finds them ("contacts:migrations"). `recovering` puts
+    `recover` together, for a service that publishes.
     """
     app = typer.Typer(
         name=name, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -105,6 +113,10 @@ def service_cli(
     app.command(name="republish", help="Send a topic again, with the numbers it had.")(
         _republish(name, settings)
     )
+    if recovering is not None:
+        app.command(name="recover", help="Make a restored log whole from Kafka, and open it.")(
+            _recover(name, settings, recovering)
+        )
     app.add_typer(_api_keys(name, settings), name="api-keys", help="Who may call the API.")
     return app
 
@@ -122,7 +134,7 @@ def settings_or_exit(kind: type[S]) -> S:
 def with_database(
     name: str, kind: type[S], work: Callable[[S, asyncpg.Pool], Awaitable[None]]
 ) -> None:
-    """Run a short command of a service against its database; exit 1 in one line if it is away."""
+    """Run a short command of a service against its database; exit 1 in one line if one is away."""
     told = settings_or_exit(kind)
     configure_logs(name, told.log_format)
 
@@ -142,7 +154,8 @@ def with_database(
     except Exception as error:
         if not is_dependency_error(error):
             raise
-        typer.echo(f"the database is away: {type(error).__name__} {safe_text(error)}", err=True)
+        what = "Kafka" if isinstance(error, KafkaError) else "the database"
+        typer.echo(f"{what} is away: {type(error).__name__} {safe_text(error)}", err=True)
         raise typer.Exit(EXIT_FAILED) from None
 
 
@@ -174,6 +187,27 @@ def _republish(name: str, kind: type[S]) -> Callable[[str, int | None], None]:
             typer.echo(f"{rewound.topic} is sent again from {rewound.position} of the log on")
 
         with_database(name, kind, rewind)
+
+    return command
+
+
+def _recover(
+    name: str, kind: type[S], recovering: Callable[[S, asyncpg.Pool], Recovering]
+) -> Callable[[bool], None]:
+    def command(
+        dry_run: Annotated[  # noqa: FBT002  # typer's way to say an option
+            bool, typer.Option("--dry-run", help="Show what would come back, write nothing.")
+        ] = False,
+    ) -> None:
+        async def work(told: S, pool: asyncpg.Pool) -> None:
+            try:
+                for line in await report(recovering(told, pool), dry_run=dry_run):
+                    typer.echo(line)
+            except (CannotRecoverError, DivergedError, HoleError, WrongTopicError) as reason:
+                typer.echo(str(reason), err=True)
+                raise typer.Exit(EXIT_UNSAFE) from None
+
+        with_database(name, kind, work)
 
     return command
 

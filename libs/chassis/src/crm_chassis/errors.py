@@ -19,14 +19,28 @@ WAITED_STATES: Final = frozenset(
         "25P04",  # the transaction took too long, the server ended the session
         "40001",  # lost against a concurrent transaction
         "40P01",  # chosen as the victim of a deadlock
+        "KS001",  # the log is not settled: see `LogNotSettledError`
     }
 )
 
 READ_ONLY: Final = "25006"
 
+NOT_SETTLED: Final = "KS001"
+"""Our own: nothing may be written until the relay has compared the log with Kafka."""
+OTHER_EPOCH: Final = "KE001"
+"""Our own: the log began an epoch since the caller last looked."""
+
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 1.0
 DOUBLINGS: Final = 10
+
+
+class LogNotSettledError(Exception):
+    """The database may have been restored: nothing is appended until that is clear.
+
+    It waits for the relay to compare the log with Kafka, or for somebody to run `recover`.
+    """
+
 
 _KAFKA_AWAY: Final = (
     kafka.KafkaConnectionError,
@@ -60,7 +74,7 @@ def is_dependency_error(error: BaseException) -> bool:
             return not isinstance(misuse, ValueError) and "the server expects" not in str(misuse)
         case kafka.KafkaError() as refused:
             return bool(refused.retriable) or isinstance(refused, _KAFKA_AWAY)
-        case asyncpg.InternalClientError() | OSError():
+        case asyncpg.InternalClientError() | OSError() | LogNotSettledError():
             return True  # TimeoutError and ConnectionError are OSErrors
         case _:
             return False

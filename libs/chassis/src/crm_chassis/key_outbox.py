@@ -31,8 +31,10 @@ WITHOUT_LEASE_S: Final = 0.5
 CHECK_TOPIC_WITHIN_S: Final = 30.0
 LAST_KEYS_S: Final = 5.0
 
+# In a restored keystore a key may be whole that was destroyed since: it is not sent again.
 UNSENT: Final = """
-select k.key_id, k.kek_id, k.wrapped, k.destroyed from subject_key k where k.unsent
+select k.key_id, k.kek_id, k.wrapped, k.destroyed from subject_key k
+where k.unsent and log_is_open()
 order by k.key_id limit $1
 """
 # What changed since it was read, is owed again: a process that was frozen while it sent may have

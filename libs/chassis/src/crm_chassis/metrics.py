@@ -18,6 +18,16 @@ LOG_APPENDED_EVENTS = Counter("kith_log_appended_events_total", "Own events appe
 LOG_DUPLICATE_FACTS = Counter(
     "kith_log_duplicate_facts_total", "Facts that had been appended before."
 )
+LOG_REFUSED_APPENDS = Counter(
+    "kith_log_refused_appends_total", "Appends refused because the log is not settled."
+)
+LOG_SETTLED = Gauge(
+    "kith_log_settled",
+    "1 while the log may be written to, 0 while it waits to be compared or recovered.",
+)
+LOG_MISSING_RECORDS = Gauge(
+    "kith_log_missing_records", "Own records in Kafka that the log lacks: `recover` inserts them."
+)
 LOG_OLDEST_XID_AGE_SECONDS = Gauge(
     "kith_oldest_xid_age_seconds",
     "How long the oldest transaction id of the cluster has been open: it holds every tail back.",

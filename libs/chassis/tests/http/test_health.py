@@ -26,7 +26,8 @@ async def test_a_service_is_ready_with_kafka_away(pool):
     async with client_of(app_of(pool)) as client:
         answer = await client.get("/readyz")
 
-    assert (answer.status_code, answer.json()) == (200, {"database": "ready", "kafka": "away"})
+    expected = {"database": "ready", "kafka": "away", "log": "settled"}
+    assert (answer.status_code, answer.json()) == (200, expected)
 
 
 async def test_a_service_is_not_ready_without_its_tables(database):

@@ -19,6 +19,7 @@ from crm_chassis.inbox.consumer import (
     member_id,
     open_consumer,
 )
+from crm_chassis.restore import epochs
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
 from wire import Wire, event_id, message, until
@@ -83,6 +84,11 @@ async def test_postgresql_may_go_and_come_back(wire: Wire, stack: Stack) -> None
 
         await until(waits)
         await asyncio.to_thread(stack.postgres.start)
+        # Nothing is taken before the relay has seen that nothing was restored; here is none.
+        beats = wire.beats
+        await until(waits)
+        assert await wire.heard() == expected(50)
+        assert await epochs.begin(wire.pool, await epochs.newest(wire.pool))
         await wire.taken_through(100)
         await wire.taken_through(100, partition=1)
 

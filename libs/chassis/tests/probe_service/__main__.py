@@ -16,6 +16,7 @@ from crm_chassis.http.reads import Checkpoints
 from crm_chassis.http.serving import http_loop
 from crm_chassis.lifecycle import Supervisor
 from crm_chassis.migrations import is_current
+from crm_chassis.restore import epochs
 from crm_chassis.settings import ServiceSettings
 from fastapi import APIRouter, Depends
 from pydantic_settings import SettingsConfigDict
@@ -60,7 +61,11 @@ async def run(settings: ProbeSettings, role: Role, stop: asyncio.Event) -> bool:
             routers=[router],
             api_keys=ApiKeys(pool),
             checkpoints=Checkpoints(pool, utc_now),
-            health=Health(lambda: is_current(pool, MIGRATIONS), supervisor.stalled),
+            health=Health(
+                lambda: is_current(pool, MIGRATIONS),
+                lambda: epochs.tell(pool),
+                supervisor.stalled,
+            ),
         )
         serve = http_loop(app, host=settings.http_host, port=settings.http_port)
         supervisor.add("http", serve, at_once=True)

@@ -2,10 +2,12 @@
 
 from crm_chassis.cli import service_cli
 
-from analytics.bootstrap import MIGRATIONS, SERVICE, run
+from analytics.bootstrap import MIGRATIONS, SERVICE, recovering, run
 from analytics.settings import AnalyticsSettings
 
-app = service_cli(SERVICE, settings=AnalyticsSettings, run=run, migrations=MIGRATIONS)
+app = service_cli(
+    SERVICE, settings=AnalyticsSettings, run=run, migrations=MIGRATIONS, recovering=recovering
+)
 
 
 def main() -> None:

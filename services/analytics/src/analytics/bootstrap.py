@@ -25,6 +25,8 @@ from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.migrations import is_current
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
+from crm_chassis.restore import epochs
+from crm_chassis.restore.recovering import Recovering
 from crm_chassis.watchdog import run_watchdog
 from crm_events.topics import ACTIVITY, CONTRACT, PEOPLE, PURCHASES
 
@@ -111,7 +113,7 @@ def application(
         ),
         api_keys=ApiKeys(core.pool),
         checkpoints=checkpoints,
-        health=Health(lambda: is_current(core.pool, MIGRATIONS), stalled),
+        health=_health(core.pool, stalled),
     )
 
 
@@ -131,8 +133,7 @@ async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> b
     if role.answers:
         app = application(settings, core, stalled=supervisor.stalled)
     else:
-        health = Health(lambda: is_current(pool, MIGRATIONS), supervisor.stalled)
-        app = probe_app(SERVICE, health)
+        app = probe_app(SERVICE, _health(pool, supervisor.stalled))
     listening = http_loop(app, host=settings.http_host, port=settings.http_port)
     supervisor.add("http", listening, at_once=True)
     supervisor.add("wakeups", core.wakeups.run)
@@ -142,6 +143,22 @@ async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> b
         return await supervisor.run(stop)
     finally:
         await close_pool(pool)
+
+
+def _health(pool: asyncpg.Pool, stalled: Callable[[], tuple[str, ...]]) -> Health:
+    return Health(lambda: is_current(pool, MIGRATIONS), lambda: epochs.tell(pool), stalled)
+
+
+def recovering(settings: AnalyticsSettings, pool: asyncpg.Pool) -> Recovering:
+    """What makes a restored log whole."""
+    return Recovering(
+        pool=pool,
+        contract=CONTRACT,
+        service=SERVICE,
+        bootstrap=settings.kafka_bootstrap,
+        replication_factor=settings.kafka_replication_factor,
+        min_insync=settings.kafka_min_insync,
+    )
 
 
 def _prepare(settings: AnalyticsSettings, core: Core, role: Role) -> Prepare:

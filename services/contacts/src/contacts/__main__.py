@@ -8,13 +8,15 @@ import typer
 from crm_chassis import apikeys
 from crm_chassis.cli import EXIT_UNSAFE, service_cli, with_database
 
-from contacts.bootstrap import MIGRATIONS, SERVICE, run
+from contacts.bootstrap import MIGRATIONS, SERVICE, recovering, run
 from contacts.settings import ContactsSettings
 
 if TYPE_CHECKING:
     import asyncpg
 
-app = service_cli(SERVICE, settings=ContactsSettings, run=run, migrations=MIGRATIONS)
+app = service_cli(
+    SERVICE, settings=ContactsSettings, run=run, migrations=MIGRATIONS, recovering=recovering
+)
 write_keys = typer.Typer(no_args_is_help=True)
 app.add_typer(write_keys, name="write-keys", help="Who may send events in.")
 

@@ -26,6 +26,8 @@ from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.migrations import is_current
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
+from crm_chassis.restore import epochs
+from crm_chassis.restore.recovering import Recovering
 from crm_chassis.watchdog import run_watchdog
 from crm_events.topics import CONTRACT, SCORES
 
@@ -38,6 +40,7 @@ from contacts.customer_file.scores import scores
 from contacts.people.api import People, people_routes
 from contacts.people.directory import directory
 from contacts.people.registry import Registry
+from contacts.people.reserving import Reserved
 from contacts.timeline.timeline import timeline
 
 if TYPE_CHECKING:
@@ -115,7 +118,7 @@ def application(
         ),
         api_keys=api_keys,
         checkpoints=Checkpoints(core.pool, core.clock),
-        health=Health(lambda: is_current(core.pool, MIGRATIONS), stalled),
+        health=_health(core.pool, stalled),
         self_limited=COLLECTOR_PATHS,
     )
 
@@ -136,8 +139,7 @@ async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bo
     if role.answers:
         app = application(settings, core, stalled=supervisor.stalled)
     else:
-        health = Health(lambda: is_current(pool, MIGRATIONS), supervisor.stalled)
-        app = probe_app(SERVICE, health)
+        app = probe_app(SERVICE, _health(pool, supervisor.stalled))
     listening = http_loop(app, host=settings.http_host, port=settings.http_port)
     supervisor.add("http", listening, at_once=True)
     supervisor.add("wakeups", core.wakeups.run)
@@ -147,6 +149,25 @@ async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bo
         return await supervisor.run(stop)
     finally:
         await close_pool(pool)
+
+
+def _health(pool: asyncpg.Pool, stalled: Callable[[], tuple[str, ...]]) -> Health:
+    return Health(lambda: is_current(pool, MIGRATIONS), lambda: epochs.tell(pool), stalled)
+
+
+def recovering(settings: ContactsSettings, pool: asyncpg.Pool) -> Recovering:
+    """What makes a restored log whole."""
+    digest_key = settings.digest_key.get_secret_value()
+    return Recovering(
+        pool=pool,
+        contract=CONTRACT,
+        service=SERVICE,
+        bootstrap=settings.kafka_bootstrap,
+        replication_factor=settings.kafka_replication_factor,
+        min_insync=settings.kafka_min_insync,
+        keeps_keys=True,
+        reserves=Reserved(log=Core.of(settings, pool).log, digest_key=digest_key),
+    )
 
 
 def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) -> None:
@@ -162,6 +183,7 @@ def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) ->
         lease=lease,
         wake=core.wakeups.subscribe(),
         clock=clock,
+        keeps_keys=True,
     )
     keys = KeyOutbox(
         pool=pool,

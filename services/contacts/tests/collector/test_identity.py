@@ -30,7 +30,11 @@ class World:
     def __init__(self):
         ids = count(1)
         self.draft = Draft(
-            holders={}, people={}, digest_key=b"k" * 32, mint_id=lambda: UUID(int=next(ids))
+            holders={},
+            people={},
+            epoch=1,
+            digest_key=b"k" * 32,
+            mint_id=lambda: UUID(int=next(ids)),
         )
 
     def tell(self, kind, **call):

@@ -21,10 +21,12 @@ class Health:
     """What the probes ask. `details` are told and decide nothing (Kafka away: still ready).
 
     `migrated`: has the database all that this release needs? The same question that its loops
-    wait for; it raises what the server raises when it is away.
+    wait for; it raises what the server raises when it is away. `log` tells whether it may be
+    written to; reads are answered anyway.
     """
 
     migrated: Callable[[], Awaitable[bool]]
+    log: Callable[[], Awaitable[str]]
     stalled: Callable[[], tuple[str, ...]]
     details: Mapping[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
 
@@ -53,6 +55,8 @@ def health_router(health: Health) -> APIRouter:
         """200 when questions can be answered: the database is there and prepared."""
         database = await health.database()
         details: dict[str, Any] = {name: tell() for name, tell in health.details.items()}
+        if database == "ready":
+            details["log"] = await health.log()
         return JSONResponse({"database": database, **details}, 200 if database == "ready" else 503)
 
     @router.get("/metrics")

@@ -11,8 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from crm_chassis.errors import is_dependency_error, sqlstate
-from crm_chassis.log.entries import EventTooLargeError, ReservedError, VersionConflictError
+from crm_chassis.errors import LogNotSettledError, is_dependency_error, sqlstate
+from crm_chassis.log.entries import (
+    EventTooLargeError,
+    NewEpochError,
+    ReservedError,
+    VersionConflictError,
+)
 from crm_chassis.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -99,7 +104,7 @@ def bad_input(error: BadInputError) -> Problem:
             return Problem(422, "invalid-input", "The input is refused.", errors=(where,))
 
 
-def problem_of(  # noqa: C901, PLR0911  # a table: one line per kind of error
+def problem_of(  # noqa: C901, PLR0911, PLR0912  # a table: one line per kind of error
     error: Exception, *, if_match: bool = False
 ) -> Problem | None:
     """The problem an error is answered with; None for one that nobody foresaw.
@@ -129,6 +134,9 @@ def problem_of(  # noqa: C901, PLR0911  # a table: one line per kind of error
         case HTTPException():
             name = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
             return Problem(error.status_code, name, error.detail, headers=error.headers)
+        case LogNotSettledError() | NewEpochError():
+            detail = "The database may have been restored; nothing is written until that is clear."
+            return _unavailable("log-not-settled", detail)
         case _ if is_dependency_error(error):
             return _unavailable("dependency-away", "Something this service stands on is away.")
         case _:
@@ -165,6 +173,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         ReservedError,
         EventTooLargeError,
         DestroyedKeyError,
+        LogNotSettledError,
+        NewEpochError,
         HTTPException,
     ):
         app.add_exception_handler(kind, _answer)

@@ -39,7 +39,7 @@ with moved as (
     returning 1
 ),
 guard as materialized (
-    select (select max(epoch) from log_epoch) as epoch
+    select open_epoch(null) as epoch
     where assert_moved((select count(*) from moved), cardinality($1))
 ),
 kept as (

@@ -12,11 +12,12 @@ from crm_events.envelope import Recorded
 from crm_events.sealing import personal_fields, seal, subjects
 
 from crm_chassis import metrics
-from crm_chassis.errors import sqlstate
+from crm_chassis.errors import NOT_SETTLED, OTHER_EPOCH, LogNotSettledError, sqlstate
 from crm_chassis.log.entries import (
     Appended,
     EventTooLargeError,
     Fact,
+    NewEpochError,
     NewEvent,
     ReservedError,
     Statement,
@@ -47,8 +48,8 @@ APPEND_STREAMS: Final = (
 APPEND_FACTS: Final = """
 insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
                  partition_key, occurred_at, topic, partition, data, meta)
-select $1, $2, u.stream, u.version, u.id, u.type, u.schema, u.key, u.occurred, u.topic, u.part,
-       u.data::json, u.meta::json
+select (select open_epoch($1)), $2, u.stream, u.version, u.id, u.type, u.schema, u.key,
+       u.occurred, u.topic, u.part, u.data::json, u.meta::json
 from unnest($3::uuid[], $4::int[], $5::uuid[], $6::text[], $7::int[], $8::uuid[],
             $9::timestamptz[], $10::text[], $11::int[], $12::text[], $13::text[])
        with ordinality
@@ -84,10 +85,26 @@ class Log:
         self._clock = clock
         self._wakeups = wakeups
         self._epoch: int | None = None
+        self._forgets: list[Callable[[], None]] = []
+
+    async def epoch(self) -> int:
+        """The epoch as this process knows it. What is kept in memory is of this one.
+
+        Ask before you read what you decide on, and append under it.
+        """
+        if self._epoch is None:
+            epoch: int = await self._pool.fetchval("select max(epoch) from log_epoch")
+            self._epoch = epoch
+        return self._epoch
+
+    def forget_with(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called when the log began an epoch: rows in memory may be gone."""
+        self._forgets.append(forget)
 
     async def append(
         self,
         *,
+        epoch: int | None = None,
         streams: Sequence[StreamAppend] = (),
         facts: Sequence[Fact] = (),
         reservations: Sequence[Reservation] = (),
@@ -95,9 +112,12 @@ class Log:
     ) -> Appended:
         """Append in one transaction, all or nothing; facts that are known already are skipped.
 
-        `also` runs in the same transaction, after the rows; it may not write to the log.
+        `also` runs in the same transaction, after the rows; it may not write to the log. `epoch`
+        is the one in which was read what this was decided on; None: nothing was.
 
         Raises:
+            LogNotSettledError: the database may have been restored; nothing may be written yet.
+            NewEpochError: the log began an epoch. Nothing was written; read and decide anew.
             VersionConflictError: a stream is not at its expected version. Nothing was written;
                 load it again and decide anew, in a new call.
             ReservedError: an identifier is held by another. Nothing was written.
@@ -109,10 +129,10 @@ class Log:
             for append in streams
             for n, new in enumerate(append.events, start=1)
         ] + [(fact.stream_id, 1, fact.event) for fact in facts]
+        epoch = await self.epoch() if epoch is None else epoch
         recorded_at = self._clock()
         columns = self._columns(placed, recorded_at, await self._keys([new for *_, new in placed]))
         async with self._pool.acquire() as connection:
-            epoch = await self._current_epoch(connection)
             try:
                 if not streams and not reservations and not also:
                     rows = await connection.fetch(APPEND_FACTS, epoch, recorded_at, *columns)
@@ -123,7 +143,10 @@ class Log:
                         also,
                     )
             except Exception as error:
-                raise _named(error) from error
+                named = _named(error)
+                if isinstance(named, NewEpochError):
+                    self._begin_anew(epoch)
+                raise named from error
         inserted = frozenset(row["o_stream"] for row in rows)
         known = frozenset(fact.stream_id for fact in facts) - inserted
         metrics.LOG_DUPLICATE_FACTS.inc(len(known))
@@ -173,11 +196,11 @@ class Log:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}
         return await self._keyring.keys(wanted) if wanted else {}
 
-    async def _current_epoch(self, connection: asyncpg.Connection) -> int:
-        if self._epoch is None:
-            epoch: int = await connection.fetchval("select max(epoch) from log_epoch")
-            self._epoch = epoch
-        return self._epoch
+    def _begin_anew(self, former: int) -> None:
+        if self._epoch == former:
+            self._epoch = None
+            for forget in self._forgets:
+                forget()
 
     def _columns(
         self,
@@ -265,5 +288,10 @@ def _named(error: Exception) -> Exception:
         case "KR001":
             kind, holder = detail.rsplit(" ", 1)
             return ReservedError(kind, UUID(holder))
+        case state if state == NOT_SETTLED:
+            metrics.LOG_REFUSED_APPENDS.inc()
+            return LogNotSettledError("the log is not settled")
+        case state if state == OTHER_EPOCH:
+            return NewEpochError("the log began an epoch")
         case _:
             return error

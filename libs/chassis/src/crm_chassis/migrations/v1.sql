@@ -1,6 +1,6 @@
 -- The tables under every service. Released: a later change comes as v2.sql.
 
--- An epoch begins with a database cluster: transaction ids may start again in the next one.
+-- Transaction ids may start again in the next epoch.
 create table log_epoch (
     epoch             int primary key,
     system_identifier text not null,

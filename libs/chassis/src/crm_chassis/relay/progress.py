@@ -19,20 +19,23 @@ UNKNOWN_OFFSET: Final = -1
 # One statement, so that positions and numbers are of one instant.
 LOAD: Final = """
 select p.name, p.epoch, p.xid::text as xid, p.gp, p.version,
-       null::int as partition, null::bigint as sequence
+       null::int as partition, null::bigint as sequence, null::bigint as kafka_offset
 from relay_position p
 union all
-select s.topic, null, null, null, null, s.partition, s.sequence from relay_sequence s
+select s.topic, null, null, null, null, s.partition, s.sequence, s.kafka_offset
+from relay_sequence s
 """
 # `numbered` reads `moved`, so nothing is numbered, and no row of it is waited for, unless this
 # relay still leads. The move need not outlive a crash of PostgreSQL: rows sent again bear the same
 # numbers. So nobody waits for the disk; but a version may come again then, hence the position too.
+# In a log that was restored meanwhile the rows that were sent may not be there: nothing moves.
 MOVE: Final = """
 with moved as (
     update relay_position p
     set epoch = $6, xid = $7::text::xid8, gp = $8, version = p.version + 1
     where p.name = $1 and p.version = $2
       and (p.epoch, p.xid, p.gp) = ($3::int, $4::text::xid8, $5::bigint)
+      and log_is_open()
     returning 1
 ), numbered as (
     insert into relay_sequence as s (topic, partition, sequence, kafka_offset)
@@ -96,6 +99,7 @@ class Progress:
     main: Cursor
     again: dict[str, Cursor] = field(default_factory=dict[str, Cursor])  # topics sent once more
     sequences: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
     def sequence(self, topic: str, partition: int) -> int:
         """The last number given there; the first one given is 1."""
@@ -106,6 +110,7 @@ async def load(pool: asyncpg.Pool) -> Progress:
     """Read positions and numbers as of one instant."""
     cursors: dict[str, Cursor] = {}
     sequences: dict[tuple[str, int], int] = {}
+    offsets: dict[tuple[str, int], int] = {}
     for row in await pool.fetch(LOAD):
         name: str = row["name"]
         if row["partition"] is None:
@@ -113,12 +118,15 @@ async def load(pool: asyncpg.Pool) -> Progress:
             cursors[name] = Cursor(name, position, row["version"])
         else:
             sequences[name, row["partition"]] = row["sequence"]
-    return Progress(cursors.pop(MAIN), cursors, sequences)
+            offsets[name, row["partition"]] = row["kafka_offset"]
+    return Progress(cursors.pop(MAIN), cursors, sequences, offsets)
 
 
-async def main_version(pool: asyncpg.Pool) -> int:
-    """The version of `main` as it stands in the database."""
-    version: int = await pool.fetchval("select version from relay_position where name = $1", MAIN)
+async def main_version(pool: asyncpg.Pool) -> int | None:
+    """The version of `main` as it stands in the database; None while the log is not settled."""
+    version: int | None = await pool.fetchval(
+        "select version from relay_position where name = $1 and log_is_open()", MAIN
+    )
     return version
 
 

@@ -26,6 +26,7 @@ from crm_chassis.relay.progress import (
     move,
 )
 from crm_chassis.relay.publisher import Publisher
+from crm_chassis.restore.settling import Settling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +72,9 @@ class Relay:
         lease: Lease,
         wake: asyncio.Event,
         clock: Clock,
+        keeps_keys: bool = False,
     ) -> None:
+        """`keeps_keys`: the subject keys are this service's own."""
         self._pool = pool
         self._topics = contract.published_by(service)
         self._bootstrap = bootstrap
@@ -81,6 +84,13 @@ class Relay:
         self._wake = wake
         self._clock = clock
         self._publisher = Publisher(bootstrap=bootstrap, service=service)
+        self._settling = Settling(
+            pool=pool,
+            topics=self._topics,
+            service=service,
+            bootstrap=bootstrap,
+            keeps_keys=keeps_keys,
+        )
         self._progress: Progress | None = None
         self._ahead: asyncio.Task[Parcel] | None = None
         self._reading: asyncio.Task[Page] | None = None
@@ -125,6 +135,8 @@ class Relay:
                     rebuilt += not is_dependency_error(error)
                     if not self._goes_on(error, rebuilt):
                         raise
+                    # It may be that a topic was deleted: whoever publishes it makes it again.
+                    self._topics_checked = False
                     await self._forget()
                     await pause(stop, backoff(failed))
                     failed += 1
@@ -145,6 +157,8 @@ class Relay:
         """
         if not self._topics_checked:
             await self._check_topics(beat)
+        if self._progress is None and not await self._settling.settled(beat):
+            return False
         parcel = await self._next_parcel(beat)
         if parcel.page.full and not self.progress.again:
             # While Kafka takes this page the next is made ready, and the one behind it read.
@@ -252,7 +266,7 @@ class Relay:
                 return
 
     async def _look_for_rewinds(self) -> None:
-        """An idle relay moves nothing, so it would not notice that a topic was rewound."""
+        """An idle relay moves nothing: it would notice neither a rewound topic nor a restore."""
         now = asyncio.get_running_loop().time()
         if now - self._looked_at >= LOOK_FOR_REWINDS_S:
             self._looked_at = now

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from crm_chassis.errors import is_dependency_error, sqlstate
+from crm_chassis.errors import LogNotSettledError, is_dependency_error, sqlstate
+from crm_chassis.log.entries import NewEpochError
 from crm_events.gate import LIMITS
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -64,7 +65,7 @@ def no_route(known: bool) -> Response:  # noqa: FBT001  # is there such a call, 
     return answer
 
 
-def refusal(error: Exception) -> Response | None:
+def refusal(error: Exception) -> Response | None:  # noqa: PLR0911  # a table
     """What is said about an error; None for one that nobody foresaw."""
     state = sqlstate(error) or ""
     match error:
@@ -74,6 +75,8 @@ def refusal(error: Exception) -> Response | None:
             return _refused(400, "cut-off", "The body ended early.")
         case TooManyConflictsError() | TimeoutError():
             return _refused(503, "busy", "It could not be written in time; send it again.")
+        case LogNotSettledError() | NewEpochError():
+            return _refused(503, "log-not-settled", "Nothing is written yet; send it again.")
         case _ if is_dependency_error(error) or state == NOT_MIGRATED:
             return _refused(503, "unavailable", "The database is away; send it again.")
         case _ if state.startswith(DATA_CLASSES):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from crm_chassis.ids import derived_id
-from crm_chassis.log.entries import EventTooLargeError, Fact, NewEvent
+from crm_chassis.log.entries import EventTooLargeError, Fact, NewEpochError, NewEvent
 from crm_chassis.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
 
@@ -83,6 +83,8 @@ class Intake:
                 messages = [one for one in request.messages if one.at not in refused]
                 try:
                     return await self._try(request, messages, tuple(refused.values()))
+                except NewEpochError:
+                    continue  # whom the identifiers lead to is looked up anew
                 except _RefusedLaterError as found:
                     # Each message goes out at most once, so this ends.
                     refused |= {one.at: one for one in found.refused}
@@ -92,9 +94,10 @@ class Intake:
     ) -> Taken:
         bearers = distinct(one.message.bearer for one in messages)
         if not any(one.message.tells_who for one in messages):
+            epoch = await self._log.epoch()
             holders = await self._registry.holders(bearers)
             if len(holders) == len(bearers):
-                draft = self._registry.draft_from(holders, {})
+                draft = self._registry.draft_from(holders, {}, epoch=epoch)
                 return await self._append(request, messages, refused, draft, frozenset())
 
         async def decided() -> Taken:
@@ -115,6 +118,7 @@ class Intake:
         self, source: str, messages: Sequence[Numbered]
     ) -> tuple[Draft, frozenset[UUID]]:
         """The people the messages name, and the streams of those that were taken before."""
+        epoch = await self._log.epoch()
         named = distinct(one for each in messages for one in identifiers_of(each.message))
         holders = await self._registry.holders(named)
         people: dict[UUID, Loaded] = {}
@@ -131,7 +135,7 @@ class Intake:
             # moves their streams, and this append fails. So no old identify changes anything,
             # and no message that is dropped registers anybody.
             known = await self._log.known([_stream(source, one) for one in deciding])
-        return self._registry.draft_from(holders, people), known
+        return self._registry.draft_from(holders, people, epoch=epoch), known
 
     async def _append(
         self,

@@ -54,7 +54,8 @@ class Draft:
 
     `holders` says whose the identifiers are that were looked up; an identifier that is not among
     them counts as nobody's, and its reservation finds out. A person that a command names must
-    have been loaded, else it counts as unknown, and the stream's version finds out.
+    have been loaded, else it counts as unknown, and the stream's version finds out. `epoch` is the
+    log's when this was read.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class Draft:
         *,
         holders: Mapping[Name, UUID],
         people: Mapping[UUID, Loaded],
+        epoch: int,
         digest_key: bytes,
         mint_id: Callable[[], UUID],
     ) -> None:
+        self.epoch = epoch
         self._holders = dict(holders)
         self._people: dict[UUID, Loaded] = dict(people)
         self._persons: dict[UUID, Person] = {}

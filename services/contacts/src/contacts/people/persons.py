@@ -65,8 +65,9 @@ class Persons:
     async def load(self, customer_ids: Collection[UUID]) -> dict[UUID, Loaded]:
         """The people as they are now; the unknown are missing. One statement."""
         now = self._monotonic()
-        self._forget(now)
-        kept = {one: self._kept[one] for one in customer_ids if one in self._kept}
+        self._drop_old(now)
+        memory = self._kept  # as of now, should it be replaced meanwhile
+        kept = {one: memory[one] for one in customer_ids if one in memory}
         found = {customer_id: one.loaded for customer_id, one in kept.items()}
         versions = [found.get(one, ABSENT).version for one in customer_ids]
         rows = await self._pool.fetch(LATER, list(customer_ids), versions)
@@ -80,18 +81,23 @@ class Persons:
             await asyncio.sleep(0)
         for customer_id, loaded in found.items():
             until = kept[customer_id].until if customer_id in kept else now + KEPT_SECONDS
-            self._keep(customer_id, _Kept(loaded, until))
+            _keep(memory, customer_id, _Kept(loaded, until))
         return found
 
-    def _keep(self, customer_id: UUID, kept: _Kept) -> None:
-        known = self._kept.get(customer_id)
-        if known is not None:
-            # Two that loaded side by side: the sooner end stands, and so does the order.
-            kept = _Kept(kept.loaded, min(kept.until, known.until))
-        self._kept[customer_id] = kept
-        if len(self._kept) > KEPT_MOST:
-            self._kept.popitem(last=False)
+    def forget(self) -> None:
+        """Nothing that is in memory counts any more: rows may be gone."""
+        self._kept = OrderedDict()
 
-    def _forget(self, now: float) -> None:
+    def _drop_old(self, now: float) -> None:
         while self._kept and next(iter(self._kept.values())).until <= now:
             self._kept.popitem(last=False)
+
+
+def _keep(memory: OrderedDict[UUID, _Kept], customer_id: UUID, kept: _Kept) -> None:
+    known = memory.get(customer_id)
+    if known is not None:
+        # Two that loaded side by side: the sooner end stands, and so does the order.
+        kept = _Kept(kept.loaded, min(kept.until, known.until))
+    memory[customer_id] = kept
+    if len(memory) > KEPT_MOST:
+        memory.popitem(last=False)

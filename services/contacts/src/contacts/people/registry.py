@@ -6,7 +6,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from crm_chassis.errors import sqlstate
-from crm_chassis.log.entries import ReservedError, Statement, VersionConflictError
+from crm_chassis.log.entries import (
+    NewEpochError,
+    ReservedError,
+    Statement,
+    VersionConflictError,
+)
 from crm_events.contacts import SubjectKeyRecord
 from crm_events.keys import new_key, wrap
 
@@ -70,25 +75,29 @@ class Registry:
         self._digest_key = digest_key
         self._mint_id = mint_id
         self._persons = Persons(pool=pool, log=log)
-        # Digest to customer. Right for as long as it is kept: a reservation never moves.
+        # Digest to customer. Right for as long as the log keeps its epoch: a reservation never
+        # moves.
         self._holders: OrderedDict[bytes, UUID] = OrderedDict()
+        log.forget_with(self._forget)
 
     async def holders(self, identifiers: Sequence[Identifier]) -> dict[Name, UUID]:
         """Whose the identifiers are; nobody's are missing. At most one statement."""
+        remembered = self._holders  # as of now, should it be replaced meanwhile
         found: dict[Name, UUID] = {}
         asked: dict[bytes, Name] = {}
         for name in map(name_of, identifiers):
             key = digest(*name, key=self._digest_key)
-            known = self._holders.get(key)
+            known = remembered.get(key)
             if known is None:
                 asked[key] = name
             else:
-                self._holders.move_to_end(key)
+                remembered.move_to_end(key)
                 found[name] = known
         if asked:
             kinds = [namespace for namespace, _ in asked.values()]
             for row in await self._pool.fetch(HOLDERS, kinds, list(asked)):
-                found[asked[row["digest"]]] = self._remember(row["digest"], row["holder"])
+                found[asked[row["digest"]]] = row["holder"]
+                _remember(remembered, row["digest"], row["holder"])
         return found
 
     async def people(self, customer_ids: Collection[UUID]) -> dict[UUID, Loaded]:
@@ -107,12 +116,20 @@ class Registry:
         self, identifiers: Sequence[Identifier] = (), *, load: Collection[UUID] = ()
     ) -> Draft:
         """A draft that knows these identifiers' holders and these people."""
-        return self.draft_from(await self.holders(identifiers), await self.people(load))
+        epoch = await self._log.epoch()
+        holders = await self.holders(identifiers)
+        return self.draft_from(holders, await self.people(load), epoch=epoch)
 
-    def draft_from(self, holders: dict[Name, UUID], people: dict[UUID, Loaded]) -> Draft:
-        """A draft on what was looked up and loaded before."""
+    def draft_from(
+        self, holders: dict[Name, UUID], people: dict[UUID, Loaded], *, epoch: int
+    ) -> Draft:
+        """A draft on what was looked up and loaded before, in this epoch of the log."""
         return Draft(
-            holders=holders, people=people, digest_key=self._digest_key, mint_id=self._mint_id
+            holders=holders,
+            people=people,
+            epoch=epoch,
+            digest_key=self._digest_key,
+            mint_id=self._mint_id,
         )
 
     async def append(
@@ -122,15 +139,17 @@ class Registry:
 
         Raises what `Log.append` raises.
         """
+        remembered = self._holders
         keys = {customer_id: self._mint_key(str(customer_id)) for customer_id in draft.registered}
         appended = await self._log.append(
+            epoch=draft.epoch,
             streams=draft.streams,
             facts=facts,
             reservations=draft.reservations,
             also=(*self._storing(list(keys.values())), *also),
         )
         for reservation in draft.reservations:
-            self._remember(reservation.digest, reservation.holder)
+            _remember(remembered, reservation.digest, reservation.holder)
         return appended, keys
 
     def _mint_key(self, key_id: str) -> SubjectKeyRecord:
@@ -146,11 +165,15 @@ class Registry:
         arguments = ([key.key_id for key in keys], self._kek.kek_id, [key.wrapped for key in keys])
         return (Statement(ADD_KEYS, arguments),)
 
-    def _remember(self, key: bytes, holder: UUID) -> UUID:
-        self._holders[key] = holder
-        if len(self._holders) > REMEMBERED_HOLDERS:
-            self._holders.popitem(last=False)
-        return holder
+    def _forget(self) -> None:
+        self._holders = OrderedDict()
+        self._persons.forget()
+
+
+def _remember(holders: OrderedDict[bytes, UUID], key: bytes, holder: UUID) -> None:
+    holders[key] = holder
+    if len(holders) > REMEMBERED_HOLDERS:
+        holders.popitem(last=False)
 
 
 async def retried(attempt: Callable[[], Awaitable[T]]) -> T:
@@ -162,7 +185,7 @@ async def retried(attempt: Callable[[], Awaitable[T]]) -> T:
     for _ in range(MOST_ATTEMPTS):
         try:
             return await attempt()
-        except (VersionConflictError, ReservedError):
+        except (VersionConflictError, ReservedError, NewEpochError):
             continue
         except Exception as error:
             if sqlstate(error) not in LOST:

@@ -1,0 +1,1 @@
+"""A restored log: seen, compared with Kafka, and made whole again from there."""

@@ -1,0 +1,11 @@
+"""What came with restore."""
+
+from alembic import op
+from crm_chassis.migrations import apply_chassis
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    apply_chassis(op, "v2")

@@ -1,0 +1,45 @@
+"""A publisher whose database server can be exchanged under it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+import pytest
+from crm_chassis import migrations
+from crm_chassis.clock import utc_now
+from crm_chassis.database import close_pool, open_pool
+from crm_chassis.keyring import Keyring
+from crm_chassis.log.append import Log
+from crm_chassis.log.wakeups import Wakeups
+from crm_events.topics import Contract, Topic
+from exchanging import Site
+from probe import Counted, Named, Noted, Probe
+from publishing import MOST_CONNECTIONS, Publisher
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as made:
+        yield made
+
+
+@pytest.fixture
+async def publisher(site: Site, kafka: str, topic_name: str) -> AsyncIterator[Publisher]:
+    topic = Topic(topic_name, "probe", (Counted, Named), 3)
+    contract = Contract((topic,), private=(Noted,))
+    await migrations.install(site.url)
+    async with AsyncExitStack() as ends:
+        pool = await ends.enter_async_context(
+            open_pool(site.url, application_name="probe", max_size=MOST_CONNECTIONS)
+        )
+        ends.push_async_callback(close_pool, pool)
+        keyring, wakeups = Keyring(pool, []), Wakeups(pool)
+
+        async def mint(_: UUID) -> None:
+            raise NotImplementedError
+
+        log = Log(pool=pool, contract=contract, keyring=keyring, clock=utc_now, wakeups=wakeups)
+        probe = Probe(pool, log, keyring, contract, wakeups, mint)
+        yield Publisher(site, pool, probe, topic, kafka, ends)
