@@ -7,7 +7,7 @@ PACKAGES := libs/events libs/chassis libs/stack services/contacts services/analy
 OWN_MODULES := kith-events=crm_events,kith-chassis=crm_chassis
 EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
 
-.PHONY: help demo test lint types fmt lock clean generate
+.PHONY: help demo test fault bench lint types fmt lock clean generate
 
 help: ## what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -34,6 +34,14 @@ demo: $(READY) ## stream real purchase history through everything (FULL=1: all o
 
 test: $(READY) ## every tier but the long ones, on real servers (ARGS=... goes to pytest)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+fault: $(READY) ## faults under load, judged (ROUNDS=100 SEED=n FAULTS=relay.,brokers.kill LONG_OUTAGE=600)
+	@$(BIN)/python -m tests.fault $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(FAULTS),--faults $(FAULTS)) $(if $(LONG_OUTAGE),--long-outage $(LONG_OUTAGE))
+
+bench: $(READY) ## the figures, beside their ceilings (ROWS=a,b RUNS=n QUICK=1 PEERS=1 GROWTH=1e7)
+	@$(BIN)/python -m tests.bench $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS)) \
+	  $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(if $(GROWTH),--growth $(GROWTH))
 
 lint: $(READY) ## ruff, import contracts, unused and missing dependencies
 	@$(BIN)/ruff format --check .

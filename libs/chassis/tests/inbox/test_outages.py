@@ -20,6 +20,7 @@ from crm_chassis.inbox.consumer import (
     open_consumer,
 )
 from crm_chassis.restore import epochs
+from crm_stack.server import free_port
 from crm_stack.stack import Stack
 from wire import Wire, event_id, message, until
 
@@ -133,6 +134,16 @@ async def test_kafka_may_go_and_come_back(wire: Wire, stack: Stack) -> None:
         await wire.taken_through(4)
 
     assert await wire.heard() == expected(4)
+
+
+async def test_any_of_several_addresses_lets_an_inbox_in(wire: Wire) -> None:
+    await wire.create()
+    await wire.send_numbers(range(1, 4))
+
+    async with wire.running(bootstrap=f"127.0.0.1:{free_port()},{wire.bootstrap}"):
+        await wire.taken_through(3)
+
+    assert await wire.heard() == expected(3)
 
 
 async def test_an_inbox_starts_while_kafka_is_away(wire: Wire, stack: Stack) -> None:

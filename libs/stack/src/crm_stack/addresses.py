@@ -5,7 +5,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from crm_stack.errors import StackError
@@ -18,7 +18,7 @@ _PORTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Kept in `stack.json` of the stack's folder; `passwords` by service."""
+    """Kept in `stack.json` of the stack's folder; `passwords` by service, `more_ports` by use."""
 
     stack_id: str
     postgres_port: int
@@ -27,6 +27,18 @@ class Addresses:
     kafka_controller_port: int
     kafka_cluster_id: str
     passwords: Mapping[str, str]
+    more_ports: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def with_port(self, use: str) -> "Addresses":
+        """The same with a port for this use; one that was chosen before stays."""
+        if use in self.more_ports:
+            return self
+        taken = {self.postgres_port, self.kafka_port, self.kafka_controller_port}
+        taken.update(self.more_ports.values())
+        port = free_port()
+        while port in taken:
+            port = free_port()
+        return replace(self, more_ports={**self.more_ports, use: port})
 
 
 def load(folder: Path) -> Addresses:

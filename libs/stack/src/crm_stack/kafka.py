@@ -1,13 +1,14 @@
-"""Apache Kafka as one broker and controller in one small JVM, from jars and a packaged JRE."""
+"""Apache Kafka: broker and controller in one small JVM, from jars and a packaged JRE."""
 
 import importlib.util
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 from aiokafka.client import AIOKafkaClient  # pyright: ignore[reportMissingTypeStubs]  # has none
 from aiokafka.errors import KafkaError
@@ -25,20 +26,22 @@ _RECORD_SECONDS = 120.0
 # the default of 9 s makes a restart take 12 s, and 3 s makes it 5.
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+node.id={node_id}
+controller.quorum.voters={voters}
+listeners={listeners}
+advertised.listeners={advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={folder}/data
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
@@ -70,10 +73,51 @@ _JVM = (
 )
 
 
-class Kafka(Server):
-    """The broker on 127.0.0.1:`port`; it has a topic only when someone creates it."""
+class BrokerMetadata(Protocol):
+    """What aiokafka tells of a broker."""
 
-    name: ClassVar[str] = "kafka"
+    nodeId: int  # noqa: N815  # aiokafka's name
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a node listens on 127.0.0.1, and its place among the nodes of its cluster.
+
+    `controllers` are the controller ports of all nodes by id, its own among them. `proxied` is a
+    second listener's own port and the port that it tells clients: a proxy's.
+    """
+
+    port: int
+    controllers: Mapping[int, int]
+    node_id: int = 1
+    proxied: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        return "kafka" if len(self.controllers) == 1 else f"kafka-{self.node_id}"
+
+    def properties(self, folder: Path) -> str:
+        controller = self.controllers[self.node_id]
+        listeners = [f"PLAINTEXT://127.0.0.1:{self.port}", f"CONTROLLER://127.0.0.1:{controller}"]
+        advertised = [f"PLAINTEXT://127.0.0.1:{self.port}"]
+        if self.proxied is not None:
+            listeners.append(f"PROXIED://127.0.0.1:{self.proxied[0]}")
+            advertised.append(f"PROXIED://127.0.0.1:{self.proxied[1]}")
+        nodes = len(self.controllers)
+        return _PROPERTIES.format(
+            folder=folder,
+            node_id=self.node_id,
+            voters=",".join(f"{n}@127.0.0.1:{port}" for n, port in self.controllers.items()),
+            listeners=",".join(listeners),
+            advertised=",".join(advertised),
+            replicas=nodes,
+            in_sync=nodes // 2 + 1,
+        )
+
+
+class Kafka(Server):
+    """The broker in this seat; it has a topic only when someone creates it."""
+
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     telling: ClassVar[tuple[str, ...]] = ("ERROR", "Exception", "FATAL")
 
@@ -81,39 +125,54 @@ class Kafka(Server):
         self,
         folder: Path,
         *,
-        port: int,
-        controller_port: int,
+        seat: Seat,
         cluster_id: str,
         process: ProcessId | None,
         started: Callable[[str, ProcessId], None],
         records: Path | None = None,
+        options: Sequence[str] = (),
     ) -> None:
-        """`records` is a file that the JVM writes at its end, so that later starts cost less."""
-        super().__init__(folder, process=process, started=started)
+        """`records` is a file that the JVM writes at its end, so that later starts cost less.
+
+        `options` go to the JVM after those of every stack: of two that differ the later holds.
+        """
+        super().__init__(folder, name=seat.name, process=process, started=started)
+        self._seat = seat
         self._records = records
-        self._port = port
-        self._controller_port = controller_port
+        self._options = tuple(options)
         self._cluster_id = cluster_id
 
     @property
     def bootstrap(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self._seat.port}"
+
+    @property
+    def node_id(self) -> int:
+        return self._seat.node_id
+
+    @property
+    def behind_proxy(self) -> int:
+        """The port that a proxy forwards to.
+
+        Raises:
+            StackError: the stack was made without ports of proxies.
+        """
+        if self._seat.proxied is None:
+            raise StackError("this broker has no listener behind a proxy")
+        return self._seat.proxied[0]
 
     def ports(self) -> list[int]:
-        return [self._port, self._controller_port]
+        proxied = [] if self._seat.proxied is None else [self._seat.proxied[0]]
+        return [self._seat.port, self._seat.controllers[self._seat.node_id], *proxied]
 
     def prepare(self) -> Launch:
         java = _java()
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
-        properties.write_text(
-            _PROPERTIES.format(
-                port=self._port, controller_port=self._controller_port, folder=self.folder
-            )
-        )
+        properties.write_text(self._seat.properties(self.folder))
         # A file keeps the 5 kB of class path out of every list of processes.
         arguments = self.folder / "java.args"
-        options = [*_JVM, "-cp", f'"{kafka_classpath()}"']
+        options = [*_JVM, *self._options, "-cp", f'"{kafka_classpath()}"']
         if self._records is None and start_cache().exists():
             options.append(f'"-XX:AOTCache={start_cache()}"')
         arguments.write_text("\n".join(options))
@@ -142,8 +201,7 @@ class Kafka(Server):
             recorded = Path(work) / "start.aot"
             learner = Kafka(
                 Path(work),
-                port=self._port,
-                controller_port=self._controller_port,
+                seat=Seat(self._seat.port, {1: self._seat.controllers[self._seat.node_id]}),
                 cluster_id=self._cluster_id,
                 process=None,
                 started=self._started,
@@ -155,13 +213,14 @@ class Kafka(Server):
                 shutil.move(recorded, start_cache())
 
     async def answers(self) -> bool:
-        """Its own metadata names a broker: then it is registered, and topics can be made."""
-        if not await accepts(self._port):
+        """Its own metadata names it: then it is registered, and topics can be made."""
+        if not await accepts(self._seat.port):
             return False
         client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=_REQUEST_MS)
         try:
             await client.bootstrap()
-            return len(cast("set[object]", client.cluster.brokers())) > 0
+            brokers = cast("set[BrokerMetadata]", client.cluster.brokers())
+            return any(broker.nodeId == self._seat.node_id for broker in brokers)
         except (KafkaError, OSError, TimeoutError):
             return False
         finally:

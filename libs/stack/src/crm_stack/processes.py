@@ -101,9 +101,15 @@ def end(process: ProcessId, *, by: signal.Signals, within_seconds: float) -> Non
     kill(process)
 
 
+def is_known(name: str) -> bool:
+    """Whether a server of this name ("postgres", "kafka", "kafka-2") is one of ours."""
+    return name.partition("-")[0] in DISCARD_SIGNALS
+
+
 def discard(name: str, process: ProcessId) -> None:
     """End the server `name` without a thought for its data, but leaving nothing outside of it."""
-    end(process, by=DISCARD_SIGNALS[name], within_seconds=_DISCARD_SECONDS)
+    signal_number = DISCARD_SIGNALS[name.partition("-")[0]]
+    end(process, by=signal_number, within_seconds=_DISCARD_SECONDS)
 
 
 def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -191,7 +191,7 @@ def _read(path: Path) -> Entry | None:
             servers={
                 name: ProcessId(process["pid"], process["born"])
                 for name, process in content["servers"].items()
-                if name in processes.DISCARD_SIGNALS
+                if processes.is_known(name)
             },
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -38,9 +38,8 @@ class Launch:
 
 
 class Server(ABC):
-    """Base of the two servers; their process may have been started by an earlier run."""
+    """Base of the servers; their process may have been started by an earlier run."""
 
-    name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
     telling: ClassVar[tuple[str, ...]]
 
@@ -48,11 +47,13 @@ class Server(ABC):
         self,
         folder: Path,
         *,
+        name: str,
         process: ProcessId | None,
         started: Callable[[str, ProcessId], None],
     ) -> None:
         """`started` is told of each new process before it is waited for."""
         self.folder = folder
+        self.name = name
         self.log = folder / f"{self.name}.log"
         self._process = process
         self._started = started

@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,15 @@ from crm_stack import databases, registry
 from crm_stack.addresses import Addresses, load, save
 from crm_stack.errors import StackError
 from crm_stack.given import KAFKA_VARIABLE, POSTGRES_VARIABLE, GivenKafka, GivenPostgres
-from crm_stack.kafka import Kafka
-from crm_stack.postgres import Postgres, reachable_folder
+from crm_stack.kafka import Kafka, Seat
+from crm_stack.kafka_cluster import KafkaCluster
+from crm_stack.postgres import Postgres
+from crm_stack.postgres_programs import reachable_folder
 from crm_stack.processes import run_apart
 from crm_stack.server import Server
 
 SERVICES = ("contacts", "analytics")
+NO_SETTINGS: Mapping[str, str] = {}
 
 
 class Stack:
@@ -30,13 +33,26 @@ class Stack:
     Every method may be called inside an event loop; those that start or stop block it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # how many of what, each by name
         self,
         data: Path | None = None,
         *,
         services: tuple[str, ...] = SERVICES,
         environment: Mapping[str, str] = os.environ,
+        kafka_nodes: int = 1,
+        kafka_proxy_ports: Sequence[int] = (),
+        postgres_settings: Mapping[str, str] = NO_SETTINGS,
+        kafka_options: Sequence[str] = (),
     ) -> None:
+        """`postgres_settings` and the JVM's `kafka_options` are laid over the stack's own.
+
+        With `kafka_proxy_ports`, one per node, each node has a second listener that tells clients
+        the port of a proxy: who bootstraps at the proxies stays behind them.
+        """
+        self._kafka_nodes = kafka_nodes
+        self._proxy_ports = tuple(kafka_proxy_ports)
+        self._postgres_settings = postgres_settings
+        self._kafka_options = kafka_options
         self._data = data
         self._services = services
         self._given_postgres = environment.get(POSTGRES_VARIABLE)
@@ -46,7 +62,8 @@ class Stack:
         self._folder: Path | None = None
         self._addresses: Addresses | None = None
         self._postgres: Postgres | GivenPostgres | None = None
-        self._kafka: Kafka | GivenKafka | None = None
+        self._kafka: Kafka | KafkaCluster | GivenKafka | None = None
+        self._more_postgres: dict[str, Postgres] = {}
 
     @property
     def postgres(self) -> Postgres | GivenPostgres:
@@ -55,7 +72,7 @@ class Stack:
         return self._postgres
 
     @property
-    def kafka(self) -> Kafka | GivenKafka:
+    def kafka(self) -> Kafka | KafkaCluster | GivenKafka:
         if self._kafka is None:
             raise StackError("the stack is not up")
         return self._kafka
@@ -112,9 +129,11 @@ class Stack:
             return
         if self._attached and self._seat is not None and not self._seat.entry.detached:
             raise StackError(_in_use(self._seat.entry))
-        own = [server for server in (self._postgres, self._kafka) if isinstance(server, Server)]
+        kafkas = self._kafka.nodes if isinstance(self._kafka, KafkaCluster) else (self._kafka,)
+        every = (self._postgres, *kafkas, *self._more_postgres.values())
+        own = [server for server in every if isinstance(server, Server)]
         temporary = self._seat is not None and self._seat.entry.temporary
-        with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
+        with ThreadPoolExecutor(len(own) or 1, thread_name_prefix="crm-stack") as pool:
             for done in [pool.submit(s.discard if temporary else s.stop) for s in own]:
                 done.result()
         if self._seat is not None:
@@ -122,6 +141,19 @@ class Stack:
                 registry.remove_temporary(self._seat.entry)
             self._seat.leave()
         self._seat = self._folder = self._addresses = self._postgres = self._kafka = None
+        self._more_postgres = {}
+
+    def another_postgres(self, name: str) -> Postgres:
+        """A second server, not started and with nothing in it, that knows the same superuser.
+
+        It has a port of its own, may become the first one's standby (`restoring`), and goes down
+        with the stack.
+        """
+        key = f"postgres-{name}"
+        if key not in self._more_postgres:
+            self._remember(self._known.with_port(key))
+            self._more_postgres[key] = self._postgres_on(key, self._known.more_ports[key])
+        return self._more_postgres[key]
 
     def restore(self) -> None:
         """Make both servers answer again after whatever a test did to them."""
@@ -214,24 +246,60 @@ class Stack:
         if self._given_postgres:
             self._postgres = GivenPostgres(self._given_postgres)
         else:
-            self._postgres = Postgres(
-                entry.postgres_folder,
-                port=known.postgres_port,
-                password=known.postgres_password,
-                process=entry.servers.get("postgres"),
-                started=seat.started,
-            )
+            self._postgres = self._postgres_on("postgres", known.postgres_port)
         if self._given_kafka:
             self._kafka = GivenKafka(self._given_kafka)
         else:
-            self._kafka = Kafka(
-                entry.folder / "kafka",
-                port=known.kafka_port,
-                controller_port=known.kafka_controller_port,
-                cluster_id=known.kafka_cluster_id,
-                process=entry.servers.get("kafka"),
-                started=seat.started,
+            nodes = self._nodes(seat)
+            self._kafka = nodes[0] if len(nodes) == 1 else KafkaCluster(nodes)
+
+    def _postgres_on(self, name: str, port: int) -> Postgres:
+        if self._seat is None:
+            raise StackError("the stack is not up")
+        entry = self._seat.entry
+        first = name == "postgres"
+        return Postgres(
+            entry.postgres_folder if first else entry.postgres_folder / "more" / name,
+            port=port,
+            password=self._known.postgres_password,
+            process=entry.servers.get(name),
+            started=self._seat.started,
+            settings=self._postgres_settings,
+            name=name,
+        )
+
+    def _nodes(self, seat: registry.Seat) -> list[Kafka]:
+        """The brokers; ports that only a cluster needs are chosen now, and kept."""
+        known = self._known
+        for node_id in range(1, self._kafka_nodes + 1):
+            if node_id > 1:
+                known = known.with_port(f"kafka-{node_id}")
+                known = known.with_port(f"kafka-{node_id}-controller")
+            if self._proxy_ports:
+                known = known.with_port(f"kafka-{node_id}-proxied")
+        if known is not self._known:
+            self._remember(known)
+        ports = {"kafka-1": known.kafka_port, "kafka-1-controller": known.kafka_controller_port}
+        ports |= known.more_ports
+        ids = range(1, self._kafka_nodes + 1)
+        controllers = {node_id: ports[f"kafka-{node_id}-controller"] for node_id in ids}
+        nodes: list[Kafka] = []
+        for node_id in ids:
+            proxied = None
+            if self._proxy_ports:
+                proxied = (ports[f"kafka-{node_id}-proxied"], self._proxy_ports[node_id - 1])
+            place = Seat(ports[f"kafka-{node_id}"], controllers, node_id, proxied)
+            nodes.append(
+                Kafka(
+                    seat.entry.folder / place.name,
+                    seat=place,
+                    cluster_id=known.kafka_cluster_id,
+                    process=seat.entry.servers.get(place.name),
+                    started=seat.started,
+                    options=self._kafka_options,
+                )
             )
+        return nodes
 
     @property
     def _known(self) -> Addresses:

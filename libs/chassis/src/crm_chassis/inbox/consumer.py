@@ -74,7 +74,7 @@ async def broker_of(
 ) -> AsyncGenerator[KafkaBroker]:
     """A broker that only consumes: it opens no producer and no admin client."""
     broker = KafkaBroker(
-        bootstrap,
+        bootstrap.split(","),  # FastStream takes a text for one address
         consumer_only=True,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,

@@ -135,6 +135,8 @@ class Relay:
                     rebuilt += not is_dependency_error(error)
                     if not self._goes_on(error, rebuilt):
                         raise
+                    # It may be that a topic was deleted: whoever publishes it makes it again.
+                    self._topics_checked = False
                     await self._forget()
                     await pause(stop, backoff(failed))
                     failed += 1

@@ -1,0 +1,116 @@
+"""`make bench`: measure the rows, and write down what came out."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from crm_chassis.logs import configure_logs
+from rich.console import Console
+
+from tests.bench.bench import Bench
+from tests.bench.growth_picture import draw_growth
+from tests.bench.judging import MOST_OTHER, judged
+from tests.bench.report import outcome, render, said
+from tests.bench.results import Results, load, record, save, where_of
+from tests.bench.row import Peers, Row, Run
+from tests.bench.running import all_rows, chosen, measure
+from tests.bench.servers import servers
+
+RUNS = 3
+DOCS = Path("docs")
+QUICK_FOLDER = Path(".kith/bench")
+RESULTS, PAGE, PICTURE = "benchmarks.json", "benchmarks.md", "growth.svg"
+
+
+async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Console) -> None:
+    """Measure row by row; what is measured is written down before the next begins."""
+    out = QUICK_FOLDER if arguments.quick else DOCS
+    results = load(out / RESULTS)
+    peers = _peers() if arguments.peers else {}
+    with servers() as stack, tempfile.TemporaryDirectory(prefix="kith-bench-") as folder:
+        where = await where_of(stack)
+        async with Bench.on(
+            stack,
+            Path(folder),
+            runs=arguments.runs,
+            quick=arguments.quick,
+            growth=int(float(arguments.growth)),
+        ) as bench:
+            for row in rows:
+                console.print(f"[bold]{row.name}[/]  {row.does}")
+                runs = await measure(bench, row, peers=peers, said=partial(say, console, row))
+                for verdict in judged(row, runs):
+                    console.print(f"  {said(verdict.bar)}: {outcome(verdict)}", highlight=False)
+                results = results.having(record(row.name, runs, where))
+                save(results, out / RESULTS)
+                write_page(results, out)
+    console.print(f"Written: {out / RESULTS}, {out / PAGE}")
+
+
+def write_page(results: Results, out: Path) -> None:
+    """The page and its picture, of all rows that there are results of."""
+    (out / PAGE).write_text(render(all_rows(), results), "utf-8")
+    draw_growth(results, out / PICTURE)
+
+
+def _peers() -> Peers:
+    from tests.bench.peers.rows import PEERS  # noqa: PLC0415  # their packages are an extra
+
+    return PEERS
+
+
+def say(console: Console, row: Row, run: Run) -> None:
+    figure = run.figure(row.figure)
+    told = [f"{figure:,.1f} {row.unit}" if figure is not None else "nothing measured"]
+    told += [
+        f"{part} {spent:.1f} s" for part, spent in run.cost.cpu_seconds.items() if spent > 0.05
+    ]
+    if run.correct is False:
+        told.append("[red]WRONG[/]")
+    if run.cost.other > MOST_OTHER:
+        told.append(f"[yellow]others {run.cost.other:.0%}[/]")
+    console.print(f"  {run.kind:8}{run.who:32}{'  '.join(told)}", highlight=False)
+
+
+def log_to_nowhere() -> None:
+    """Lines are made as in production, for they cost; only errors are shown."""
+    configure_logs("bench", "json")
+    (made,) = logging.getLogger().handlers
+    assert isinstance(made, logging.StreamHandler)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(made.formatter)
+    shown.setLevel(logging.ERROR)
+    made.setStream(Path(os.devnull).open("w"))  # noqa: SIM115  # until the process ends
+    logging.getLogger().addHandler(shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rows", default="", help="names, or how they begin, with commas between")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each contestant")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it work at all")
+    parser.add_argument("--peers", action="store_true", help="the peers beside Kith")
+    parser.add_argument("--page", action="store_true", help="write the page anew, measure nothing")
+    parser.add_argument("--growth", default="1e6", help="the largest size of the rows about growth")
+    arguments = parser.parse_args()
+    log_to_nowhere()
+    console = Console()
+    try:
+        rows = chosen(all_rows(), [name for name in arguments.rows.split(",") if name])
+    except LookupError as error:
+        parser.error(str(error))
+    if arguments.page:
+        write_page(load(DOCS / RESULTS), DOCS)
+        return
+    asyncio.run(run(arguments, rows, console))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from tests.bench.report import render
+from tests.bench.results import Record, Results, load, save
+from tests.bench.row import Cost, Latency, Row, Run, at_least, at_most, of_ceiling
+
+WHERE = {"machine": "two cores", "python": "3.11"}
+ROW = Row(
+    "append.facts",
+    does="facts appended",
+    contestants=None,
+    bars=(of_ceiling(0.7), at_least(30_000, "events/s")),
+    keys="Zipf",
+    promises={"Log.append": "durable, once"},
+)
+WAIT = Row(
+    "wait", does="waiting", contestants=None, bars=(at_most(50, "ms", figure="p99_ms"),),
+    figure="p99_ms", unit="ms",
+)  # fmt: skip
+
+
+def ran(kind, who, per_second, *, other=0.0, correct=True, latency=None):
+    cost = Cost(1.0, {"client": 0.2, "postgres": 0.1}, {"client": 80.0}, other)
+    return Run(kind, who, per_second, cost, latency, correct, settings={"batch": 100})
+
+
+def recorded(row, *runs, where=WHERE, at="2026-05-04T12:00+00:00"):
+    return Record(row.name, at, "abc1234", where, runs)
+
+
+def of(*records):
+    results = Results({}, {})
+    for one in records:
+        results = results.having(one)
+    return results
+
+
+def test_the_page_shows_median_spread_ratio_and_what_is_short_by_how_much():
+    runs = [ran("kith", "Log.append", n) for n in (23_000, 24_000, 27_000)]
+    page = render([ROW], of(recorded(ROW, *runs, ran("ceiling", "bare asyncpg", 30_000))))
+
+    assert "24,000 events/s (23,000 to 27,000)" in page
+    assert "at least 70 % of the ceiling: met: 80 % of the ceiling" in page
+    assert "- `append.facts`: at least 30,000 events/s; **short by 20 %**: 24,000 events/s" in page
+    assert "durable, once" in page
+    assert "client 8.3, postgres 4.2" in page
+
+
+def test_a_wrong_run_and_a_disturbed_one_are_said():
+    page = render([ROW], of(recorded(ROW, ran("kith", "Log.append", 1, other=0.4, correct=False))))
+
+    assert "Log.append was **wrong** against the oracle" in page
+    assert "**no**, 1 of 1 runs" in page
+    assert "1.00 events/s (1.00 to 1.00) !" in page
+
+
+def test_latencies_have_a_table_with_the_generators_lateness():
+    told = Latency(100, 10, 20, 61, 90, 1.5)
+    page = render([WAIT], of(recorded(WAIT, ran("kith", "over HTTP", 100, latency=told))))
+
+    assert "| `wait` | over HTTP | 10.0 | 20.0 | 61.0 | 90.0 | 1.5 |" in page
+    assert "p99 at most 50 ms; **over by 22 %**: 61.0 ms" in page
+
+
+def test_a_part_of_the_rows_measured_anew_leaves_the_others_with_their_date(tmp_path):
+    first = of(
+        recorded(ROW, ran("kith", "Log.append", 40_000)),
+        recorded(WAIT, ran("kith", "over HTTP", 1, latency=Latency(1, 1, 1, 1, 1, 0))),
+    )
+    save(first, tmp_path / "kept.json")
+
+    again = load(tmp_path / "kept.json").having(
+        recorded(ROW, ran("kith", "Log.append", 50_000), at="2026-06-01T12:00+00:00")
+    )
+
+    assert first == load(tmp_path / "kept.json")
+    page = render([ROW, WAIT], again)
+    assert "50,000 events/s" in page
+    assert "2026-06-01" in page
+    assert "2026-05-04" in page
+
+
+def test_peers_stay_with_the_kith_of_their_own_run():
+    both = recorded(ROW, ran("kith", "Log.append", 40_000), ran("peer", "pyeventsourcing", 20_000))
+    alone = recorded(ROW, ran("kith", "Log.append", 90_000))
+
+    page = render([ROW], of(both, alone))
+
+    assert "90,000 events/s" in page
+    assert (
+        "| `append.facts` | pyeventsourcing | 20,000 events/s (20,000 to 20,000) | 2.00 times"
+        in page
+    )
+
+
+def test_a_row_measured_on_another_machine_says_so():
+    elsewhere = recorded(
+        ROW, ran("kith", "Log.append", 1), where={**WHERE, "machine": "eight cores"}
+    )
+    here = recorded(
+        WAIT,
+        ran("kith", "over HTTP", 1, latency=Latency(1, 1, 1, 1, 1, 0)),
+        at="2026-06-01T12:00+00:00",
+    )
+
+    page = render([ROW, WAIT], of(elsewhere, here))
+
+    assert "`append.facts` was measured elsewhere: machine eight cores" in page

@@ -1,0 +1,36 @@
+"""Kafka's topics between runs: gone before each that must begin with empty ones."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from crm_stack.kafka import Kafka
+from crm_stack.stack import Stack
+
+GONE_WITHIN_S = 30
+
+
+async def drop_topics(bootstrap: str) -> None:
+    """Delete every topic but Kafka's own, and wait until the broker knows none."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        async with asyncio.timeout(GONE_WITHIN_S):
+            while left := [one for one in await admin.list_topics() if not one.startswith("__")]:
+                await admin.delete_topics(left)
+                await asyncio.sleep(0.2)
+    finally:
+        await admin.close()
+
+
+def topic_bytes(stack: Stack, topic: str) -> int | None:
+    """What the records of a topic take on disk; None where the broker is not our own."""
+    if not isinstance(stack.kafka, Kafka):
+        return None
+    return sum(_size(path) for path in stack.kafka.folder.rglob(f"{topic}-*/*.log"))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

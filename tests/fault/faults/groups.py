@@ -1,0 +1,104 @@
+"""Three inbox members on the partitions, and who leads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from crm_chassis.clock import utc_now
+
+from tests.fault.fault import Fault
+from tests.fault.proxy.points import Where
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.fault.world import World
+
+SETTLE_SECONDS: Final = 2.0
+AFTERWARDS: Final = 100
+REFUSED_SECONDS: Final = 60.0
+
+WAITED: Final = """
+select coalesce(max(extract(epoch from heard_at - recorded_at)), 0)::float8 from log
+where sequence is not null and recorded_at between $1 and $2
+"""
+
+
+async def rolling_sigterm(world: World, _: random.Random) -> None:
+    """Notes how long events waited to be heard at each restart."""
+    for member in world.members:
+        began = utc_now()
+        member.terminate()
+        assert await member.ended() == 0, f"{member.name} did not leave in good order"
+        await member.start()
+        await asyncio.sleep(SETTLE_SECONDS)
+        async with world.database("analytics") as connection:
+            until = utc_now()
+            world.notes.pauses_seconds.append(await connection.fetchval(WAITED, began, until))
+
+
+async def rolling_kill(world: World, _: random.Random) -> None:
+    for member in world.members:
+        await member.kill()
+        await member.start()
+        await world.acknowledged(AFTERWARDS)
+
+
+async def stalled_batch(world: World, rng: random.Random) -> None:
+    """A member's batch stands in its connection; what it holds in memory stays bounded."""
+    member = rng.choice(world.members)
+    before = member.rss_bytes()
+    with member.postgres.armed(Where.BEFORE, "inbox.take") as point:
+        await point.reached()
+        async with member.postgres.stalled():
+            await asyncio.sleep(min(60.0, world.long_outage_seconds))
+            grown = member.rss_bytes() - before
+    world.notes.grown_bytes = max(world.notes.grown_bytes, grown)
+    await world.acknowledged(AFTERWARDS)
+
+
+async def same_instance(world: World, _: random.Random) -> None:
+    """The later of two under one name ends and says why; the one at work goes on."""
+    first = world.members[0]
+    pid = first.pid
+    instance = first.service.environment["ANALYTICS_INSTANCE"]
+    async with world.standby("analytics", "worker", instance, ready=False) as second:
+        code = await second.ended(REFUSED_SECONDS)
+        assert code == 1, f"the second under the name {instance} ended with {code}"
+        assert "InstanceTakenError" in second.service.log.read_text()
+    await world.acknowledged(AFTERWARDS)
+    assert first.alive, "the first was thrown out"
+    assert first.pid == pid
+
+
+async def two_relays(world: World, _: random.Random) -> None:
+    """One has sent and is about to say so when it freezes; when it wakes up another leads."""
+    async with world.standby("contacts", "worker", "2") as second:
+        first = await world.holder("contacts")
+        other = second if first is world.relay else world.relay
+
+        async def leads() -> bool:
+            return await world.holder("contacts") is other
+
+        with first.postgres.armed(Where.BEFORE, "relay.move") as point:
+            await point.reached()
+            await first.freeze()
+            await world.until(leads, within_seconds=20, what="the other relay's lead")
+            await world.acknowledged(AFTERWARDS)
+            first.thaw()
+            point.resume()  # it moves its position now, as it believes
+        await world.acknowledged(AFTERWARDS)
+
+
+FAULTS: Final = (
+    Fault("groups.rolling-sigterm", "SIGTERM and start of one member after the other.",
+          rolling_sigterm),
+    Fault("groups.rolling-kill", "kill -9 and start of one member after the other.",
+          rolling_kill),
+    Fault("groups.stalled-batch", "A member's batch stands in its connection for 60 s.",
+          stalled_batch, weight=0),
+    Fault("groups.same-instance", "Two processes under one static id: the later one ends.",
+          same_instance, weight=1),
+    Fault("groups.two-relays", "Two relays that both believe they lead.", two_relays),
+)  # fmt: skip

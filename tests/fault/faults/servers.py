@@ -1,0 +1,155 @@
+"""PostgreSQL and the brokers: killed, stopped, frozen, one or several, for short or for long."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tests.fault.fault import Fault
+
+if TYPE_CHECKING:
+    import random
+
+    from crm_stack.kafka import Kafka
+
+    from tests.fault.world import World
+
+AWAY_SECONDS: Final = 3.0
+FROZEN_SECONDS: Final = 8.0
+BOUNCES: Final = 5
+AFTERWARDS: Final = 200
+WATCHED: Final = "contacts.purchases"
+SENT: Final = "select coalesce(sum(sequence), 0) from relay_sequence"
+
+
+async def postgres_killed(world: World, _: random.Random) -> None:
+    await asyncio.to_thread(world.postgres.kill)
+    await asyncio.to_thread(world.postgres.start)
+    await world.acknowledged(AFTERWARDS)
+
+
+async def postgres_stopped(world: World, _: random.Random) -> None:
+    """While it is away the collector says when to come back, and never that it took something."""
+    await asyncio.to_thread(world.postgres.stop)
+    refused, taken = world.load.answers[503], world.load.answers[200]
+    async with httpx.AsyncClient(timeout=10) as client:
+        body = {"batch": [], "writeKey": world.load.write_key}
+        answer = await client.post(f"{world.load.collector}/v1/batch", json=body)
+    await asyncio.sleep(AWAY_SECONDS)
+    assert answer.status_code in {200, 503}, answer.text  # an empty batch needs no database
+    assert world.load.answers[503] > refused, "nobody was told to come back"
+    assert world.load.answers[200] == taken, "something was acknowledged without a database"
+    await asyncio.to_thread(world.postgres.start)
+    await world.acknowledged(AFTERWARDS)
+
+
+async def postgres_frozen(world: World, _: random.Random) -> None:
+    await asyncio.to_thread(world.postgres.pause)
+    assert world.postgres.paused, "it was not frozen"
+    await asyncio.sleep(FROZEN_SECONDS)
+    await asyncio.to_thread(world.postgres.resume)
+    await world.acknowledged(AFTERWARDS)
+
+
+async def broker_killed(world: World, rng: random.Random) -> None:
+    node = rng.choice(world.kafka.nodes)
+    await asyncio.to_thread(node.kill)
+    await world.acknowledged(AFTERWARDS)
+    await asyncio.to_thread(node.start)
+
+
+async def broker_stopped(world: World, rng: random.Random) -> None:
+    node = rng.choice(world.kafka.nodes)
+    await asyncio.to_thread(node.stop)
+    await world.acknowledged(AFTERWARDS)
+    await asyncio.to_thread(node.start)
+
+
+async def broker_frozen(world: World, rng: random.Random) -> None:
+    node = rng.choice(world.kafka.nodes)
+    await asyncio.to_thread(node.pause)
+    assert node.paused, "it was not frozen"
+    await asyncio.sleep(FROZEN_SECONDS)
+    await asyncio.to_thread(node.resume)
+    await world.acknowledged(AFTERWARDS)
+
+
+async def leader_bounced(world: World, _: random.Random) -> None:
+    for _ in range(BOUNCES):
+        node = await _leader(world)
+        await asyncio.to_thread(node.stop)
+        await world.acknowledged(AFTERWARDS // 2)
+        assert await _leader(world) is not node, "nobody else led"
+        await asyncio.to_thread(node.start)
+
+
+async def two_brokers_down(world: World, rng: random.Random) -> None:
+    """One in-sync replica is none: nothing counts as sent until the second is back."""
+    down = rng.sample(world.kafka.nodes, 2)
+    await asyncio.gather(*(asyncio.to_thread(node.kill) for node in down))
+    await world.acknowledged(AFTERWARDS // 2)  # whatever was on its way has arrived, or failed
+    before = await _sent(world)
+    await world.acknowledged(AFTERWARDS)
+    assert await _sent(world) == before, "something counted as sent that one broker has"
+    await asyncio.gather(*(asyncio.to_thread(node.start) for node in down))
+
+    async def goes_on() -> bool:
+        return await _sent(world) > before
+
+    await world.until(goes_on, within_seconds=60, what="sending after the heal")
+
+
+async def kafka_away_for_long(world: World, _: random.Random) -> None:
+    """The collector goes on answering 200: the log is the outbox."""
+    others = {status: n for status, n in world.load.answers.items() if status != 200}
+    before = await _sent(world)
+    await asyncio.to_thread(world.kafka.kill)
+    await asyncio.sleep(world.long_outage_seconds)
+    refused = {status: n for status, n in world.load.answers.items() if status != 200}
+    assert refused == others, f"the collector answered {refused} while Kafka was away"
+    await asyncio.to_thread(world.kafka.start)
+
+    async def goes_on() -> bool:
+        return await _sent(world) > before
+
+    await world.until(goes_on, within_seconds=60, what="sending after the heal")
+
+
+async def _sent(world: World) -> int:
+    async with world.database("contacts") as connection:
+        return int(await connection.fetchval(SENT))
+
+
+async def _leader(world: World) -> Kafka:
+    """The broker that leads the first partition of a topic."""
+    alive = ",".join(node.bootstrap for node in world.kafka.nodes if node.running)
+    admin = AIOKafkaAdminClient(bootstrap_servers=alive)
+    await admin.start()
+    try:
+        while True:
+            (topic,) = await admin.describe_topics([WATCHED])
+            leader = min(topic["partitions"], key=lambda each: each["partition"])["leader"]
+            if leader > 0:
+                return world.kafka.node(leader)
+            await asyncio.sleep(0.2)
+    finally:
+        await admin.close()
+
+
+FAULTS: Final = (
+    Fault("postgres.kill", "kill -9 of PostgreSQL and its backends.", postgres_killed),
+    Fault("postgres.stop", "PostgreSQL stopped for 3 s: 503, never 200.", postgres_stopped),
+    Fault("postgres.freeze", "SIGSTOP of PostgreSQL for 8 s.", postgres_frozen, weight=2),
+    Fault("brokers.kill", "kill -9 of a broker.", broker_killed),
+    Fault("brokers.stop", "A broker stopped in good order.", broker_stopped),
+    Fault("brokers.freeze", "SIGSTOP of a broker for 8 s.", broker_frozen, weight=2),
+    Fault("brokers.leader-bounced", "The leader of a partition stopped and started five times.",
+          leader_bounced, weight=0),
+    Fault("brokers.two-down", "kill -9 of two brokers of three: nothing counts as sent.",
+          two_brokers_down, weight=1),
+    Fault("brokers.all-away", "Kafka away for long: the collector goes on answering 200.",
+          kafka_away_for_long, weight=0),
+)  # fmt: skip

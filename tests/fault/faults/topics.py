@@ -1,0 +1,204 @@
+"""The log of others: cut, made anew, sent twice, with a gap; what a later release would write."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from crm_chassis.ids import new_id
+
+from tests.fault.fault import Fault
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.fault.world import World
+
+TOPIC: Final = "contacts.purchases"
+PARTITIONS: Final = 12
+AFTERWARDS: Final = 100
+YEARS: Final = timedelta(days=3_652)
+UNKNOWN: Final = "contacts.activity.imagined"
+SOON_SECONDS: Final = 60.0
+
+# As a later release of contacts would append it: this one knows neither type nor version.
+LATER_RELEASE: Final = """
+insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
+                 partition_key, occurred_at, topic, partition, data)
+select (select max(epoch) from log_epoch), now(), $1, 1, $1, $2, 7, l.partition_key, now(),
+       'contacts.activity', l.partition, '{"imagined": true}'
+from log l where l.topic = 'contacts.activity' and l.sequence is null limit 1
+"""
+
+
+async def sent_twice(world: World, _: random.Random) -> None:
+    world.command("contacts", "republish", "--topic", TOPIC)
+    await world.acknowledged(AFTERWARDS)
+
+
+async def truncated(world: World, _: random.Random) -> None:
+    """Below the marks: what was taken is not needed any more."""
+    ends = {tp: at for tp, at in world.notes.judged_to.items() if tp.topic == TOPIC}
+    await _delete_before(world, ends)
+    await world.acknowledged(AFTERWARDS)
+
+
+async def record_missing(world: World, _: random.Random) -> None:
+    """Records beyond the marks are gone: partitions hold, and go on when they are sent again."""
+    async with _Frozen(world):
+        await world.acknowledged(AFTERWARDS * 3)
+        await _sent_all(world)
+        await _delete_before(world, await _ends(world))
+    await world.acknowledged(AFTERWARDS)
+    assert await _behind(world) > 0, "nothing is missing"
+    world.command("contacts", "republish", "--topic", TOPIC)
+
+
+async def made_anew(world: World, _: random.Random) -> None:
+    """Deleted under a running relay, which makes it again and goes on with the next number."""
+    await _delete_topic(world)
+    await world.acknowledged(AFTERWARDS)
+    await world.until(lambda: _there(world), within_seconds=SOON_SECONDS, what="the topic")
+    world.command("contacts", "republish", "--topic", TOPIC)
+
+
+async def made_anew_and_longer(world: World, _: random.Random) -> None:
+    """Readers find a topic that is longer than where they were, and another one."""
+    async with _Frozen(world):
+        await _delete_topic(world)
+        await world.acknowledged(AFTERWARDS)
+        await world.until(lambda: _there(world), within_seconds=SOON_SECONDS, what="the topic")
+        for _ in range(2):  # every number twice: longer than it was
+            world.command("contacts", "republish", "--topic", TOPIC)
+            await _sent_all(world)
+
+
+async def unknown_type(world: World, _: random.Random) -> None:
+    """Taken like any other, and folded by nobody here."""
+    event_id = new_id()
+    async with world.database("contacts") as connection:
+        await connection.execute(LATER_RELEASE, event_id, UNKNOWN)
+    world.notes.unknown_types = [UNKNOWN]
+    await world.acknowledged(AFTERWARDS)
+    async with world.database("analytics") as connection:
+
+        async def heard() -> bool:
+            return bool(
+                await connection.fetchval("select 1 from log where event_id = $1", event_id)
+            )
+
+        await world.until(heard, within_seconds=SOON_SECONDS, what="the record of unknown type")
+
+
+async def far_times(world: World, _: random.Random) -> None:
+    """Ten years ahead is not believed and counts as of when it was recorded; behind is."""
+    for apart in (YEARS, -YEARS):
+        await world.load.send_one_off(apart)
+    await world.acknowledged(AFTERWARDS)
+
+
+class _Frozen:
+    """All of analytics' workers stand while the body runs."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def __aenter__(self) -> None:
+        for member in self._world.members:
+            await member.freeze()
+
+    async def __aexit__(self, *_: object) -> None:
+        for member in self._world.members:
+            member.thaw()
+
+
+async def _delete_topic(world: World) -> None:
+    admin = await _admin(world)
+    try:
+        await admin.delete_topics([TOPIC])
+        for _ in range(100):
+            if TOPIC not in await admin.list_topics():
+                break
+            await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+    world.notes.made_anew.add(TOPIC)
+
+
+async def _there(world: World) -> bool:
+    admin = await _admin(world)
+    try:
+        return TOPIC in await admin.list_topics()
+    finally:
+        await admin.close()
+
+
+async def _delete_before(world: World, ends: dict[TopicPartition, int]) -> None:
+    admin = await _admin(world)
+    try:
+        await admin.delete_records(
+            {tp: RecordsToDelete(before_offset=end) for tp, end in ends.items()}
+        )
+    finally:
+        await admin.close()
+
+
+async def _ends(world: World) -> dict[TopicPartition, int]:
+    """The offset behind the last record of each partition."""
+    async with world.database("contacts") as connection:
+        rows = await connection.fetch(
+            "select partition, kafka_offset from relay_sequence where topic = $1", TOPIC
+        )
+    return {
+        TopicPartition(TOPIC, row["partition"]): row["kafka_offset"] + 1
+        for row in rows
+        if row["kafka_offset"] >= 0
+    }
+
+
+async def _behind(world: World) -> int:
+    """How many numbers of the topic analytics has not taken."""
+    async with world.database("contacts") as contacts, world.database("analytics") as analytics:
+        sent = await contacts.fetchval(
+            "select coalesce(sum(sequence), 0) from relay_sequence where topic = $1", TOPIC
+        )
+        heard = await analytics.fetchval(
+            "select coalesce(sum(sequence), 0) from inbox_mark where topic = $1", TOPIC
+        )
+    return int(sent) - int(heard)
+
+
+async def _sent_all(world: World) -> None:
+    """Wait until no topic is being sent once more and little is owed."""
+
+    async def sent() -> bool:
+        async with world.database("contacts") as connection:
+            return not await connection.fetchval(
+                "select count(*) from relay_position where name <> 'main'"
+            )
+
+    await world.until(sent, within_seconds=SOON_SECONDS, what="the end of sending again")
+
+
+async def _admin(world: World) -> AIOKafkaAdminClient:
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka.bootstrap)
+    await admin.start()
+    return admin
+
+
+FAULTS: Final = (
+    Fault("topics.sent-twice", "A whole topic sent once more.", sent_twice, weight=2),
+    Fault("topics.truncated", "A topic cut below the marks.", truncated, weight=2),
+    Fault("topics.record-missing", "Records lost in Kafka: hold, republish, go on.",
+          record_missing, weight=2),
+    Fault("topics.made-anew", "A topic deleted under a running relay.", made_anew, weight=1),
+    Fault("topics.made-anew-longer", "A topic made anew, and longer than the marks.",
+          made_anew_and_longer, weight=1),
+    Fault("topics.unknown-type", "A record as a later release would send it.", unknown_type,
+          weight=1),
+    Fault("topics.far-times", "Events ten years ahead and ten years behind.", far_times,
+          weight=1),
+)  # fmt: skip

@@ -1,0 +1,87 @@
+"""Named points round a transaction, at which a connection is held and its process can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from tests.fault.proxy.tcp import Connection, Which, every
+
+STATEMENTS: Final = {
+    # What the product's own statement holds and no other; a test holds them against the product.
+    "collector.append": ("insert into log (epoch, recorded_at, stream_id", "from log_append("),
+    "relay.move": ("update relay_position p",),
+    "inbox.take": ("update inbox_mark m",),
+    "projection.move": ("update projection_checkpoint set",),
+}
+REACHED_SECONDS: Final = 30.0
+
+
+class Where(Enum):
+    """When the connection is held."""
+
+    BEFORE = "before"  # the statement, or the records, are not passed on
+    WRITTEN = "written"  # executed by the server, and not committed
+    COMMITTED = "committed"  # the server's answer is not passed on
+
+
+class NotReachedError(AssertionError):
+    """The point was never met: the fault did not happen, whatever came of the round."""
+
+
+@dataclass(eq=False)
+class Point:
+    """An armed point. It fires once; the connection is held until `cut` or `resume`."""
+
+    where: Where
+    what: str
+    which: Which = every
+    _reached: asyncio.Event = field(default_factory=asyncio.Event)
+    _resumed: asyncio.Event = field(default_factory=asyncio.Event)
+    connection: Connection | None = None
+
+    @property
+    def fired(self) -> bool:
+        return self.connection is not None
+
+    def takes(self, sql: str) -> bool:
+        return not self.fired and any(part in sql for part in STATEMENTS[self.what])
+
+    def claim(self, connection: Connection) -> None:
+        """This connection's statement is the one; nothing else fires the point."""
+        self.connection = connection
+
+    async def hold(self) -> None:
+        """The point is reached: wait until it is let go."""
+        self._reached.set()
+        await self._resumed.wait()
+
+    async def reached(self, within_seconds: float = REACHED_SECONDS) -> Connection:
+        """Wait until a connection is held here.
+
+        Raises:
+            NotReachedError: none was in time.
+        """
+        try:
+            async with asyncio.timeout(within_seconds):
+                await self._reached.wait()
+        except TimeoutError:
+            raise NotReachedError(f"{self.what} was not met {self.where.value}") from None
+        if self.connection is None:
+            raise NotReachedError(f"{self.what} fired without a connection")
+        return self.connection
+
+    @property
+    def resumed(self) -> bool:
+        return self._resumed.is_set()
+
+    def resume(self) -> None:
+        """Let what was held go on, as if nothing had been."""
+        self._resumed.set()
+
+    def cut(self) -> None:
+        """Reset the connection that is held."""
+        if self.connection is not None:
+            self.connection.reset()

@@ -1,0 +1,129 @@
+"""Running rounds: events stream in, a fault comes and is healed, all gets level, it is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from tests.fault.judge import Judge
+from tests.fault.verdict import Round
+
+if TYPE_CHECKING:
+    from tests.fault.fault import Fault
+    from tests.fault.verdict import Verdict
+    from tests.fault.world import World
+
+BEFORE_SECONDS: Final = 1.5
+AFTER_SECONDS: Final = 1.5
+SAMPLE_SECONDS: Final = 0.1
+LONGEST_FAULT_SECONDS: Final = 240.0
+
+MOVED: Final = """
+select extract(epoch from max(moved_at))::float8 from projection_checkpoint
+"""
+
+
+def missing_needs(fault: Fault) -> str | None:
+    """What this machine lacks for a fault, or None."""
+    if "root" in fault.needs and os.geteuid() != 0:
+        return "needs root"
+    return None
+
+
+def schedule(faults: Sequence[Fault], rounds: int, seed: int) -> list[Fault]:
+    """A mixed order: each fault once in a seeded order, then at random by weight."""
+    rng = random.Random(seed)  # noqa: S311  # a repeatable order
+    once = list(faults)
+    rng.shuffle(once)
+    often = [fault for fault in faults if fault.weight]
+    while len(once) < rounds and often:
+        once.append(rng.choices(often, [fault.weight for fault in often])[0])
+    return once[:rounds]
+
+
+async def run_rounds(
+    world: World, faults: Sequence[Fault], verdict: Verdict, told: Callable[[Round], None]
+) -> None:
+    """Run the faults in this order; `verdict` grows by a round each, `told` hears of it."""
+    judge = Judge(world)
+    began = time.monotonic()
+    for number, fault in enumerate(faults, start=1):
+        this = Round(number, fault.name, time.monotonic() - began)
+        rng = random.Random(f"{verdict.seed}-{number}")  # noqa: S311  # a repeatable fault
+        verdict.rounds.append(this)
+        async with _load(world), _pauses(world, this):
+            await asyncio.sleep(BEFORE_SECONDS)
+            try:
+                async with asyncio.timeout(LONGEST_FAULT_SECONDS):
+                    await fault.run(world, rng)
+            except (AssertionError, TimeoutError) as error:
+                this.broken = f"{type(error).__name__}: {error}"
+            await _heal(world)
+            this.healed_s = time.monotonic() - began
+            await asyncio.sleep(AFTER_SECONDS)
+        this.level_s = await world.level()
+        if fault.spoils:
+            judge.forget()
+        this.counts = await judge.verdict(level=this.level_s is not None)
+        verdict.accepted = world.load.count
+        verdict.answers = {str(status): n for status, n in world.load.answers.items()}
+        verdict.rolling_pauses_s = world.notes.pauses_seconds
+        verdict.grown_bytes = world.notes.grown_bytes
+        told(this)
+
+
+@asynccontextmanager
+async def _load(world: World) -> AsyncGenerator[None]:
+    """200 messages a second while the body runs; what was begun is seen through."""
+    stop = asyncio.Event()
+    sending = asyncio.create_task(world.load.send(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await sending
+
+
+async def _heal(world: World) -> None:
+    """Whatever a fault left behind: servers answer, every process runs."""
+    await asyncio.to_thread(world.stack.restore)
+    for process in world.processes:
+        if process.alive:
+            process.thaw()
+        else:
+            await process.start()
+
+
+@asynccontextmanager
+async def _pauses(world: World, this: Round) -> AsyncGenerator[None]:
+    """Note the longest time in which no projection of analytics moved."""
+    sampling = asyncio.create_task(_sample(world, this))
+    try:
+        yield
+    finally:
+        sampling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sampling
+
+
+async def _sample(world: World, this: Round) -> None:
+    last = time.time()
+    while True:
+        try:
+            async with world.database("analytics") as connection:
+                while True:
+                    moved = await connection.fetchval(MOVED, timeout=5)
+                    last = max(last, moved or 0.0)
+                    this.pause_s = max(this.pause_s, time.time() - last)
+                    await asyncio.sleep(SAMPLE_SECONDS)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            this.pause_s = max(this.pause_s, time.time() - last)
+            await asyncio.sleep(SAMPLE_SECONDS)

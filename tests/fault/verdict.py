@@ -1,0 +1,107 @@
+"""What a run of faults found: a file that keeps it, and a table that shows it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.fault.judge import Counts
+
+P99: Final = 0.99
+MEGABYTE: Final = 1_000_000
+
+
+@dataclass
+class Round:
+    """One fault, its heal, and quiet. Seconds are of the run's own clock."""
+
+    number: int
+    fault: str
+    began_s: float
+    healed_s: float = 0.0
+    level_s: float | None = None  # None: not within 60 s of the heal
+    pause_s: float = 0.0  # the longest time in which no projection of analytics moved
+    broken: str | None = None  # a promise that the fault itself saw broken
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def clean(self) -> bool:
+        return self.broken is None and self.level_s is not None and self.counts.clean
+
+
+@dataclass
+class Verdict:
+    """A whole run. `seed` and the same faults give the same load and the same order of faults."""
+
+    seed: int
+    settings: dict[str, Any]
+    rounds: list[Round] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    accepted: int = 0
+    answers: dict[str, int] = field(default_factory=dict)
+    rolling_pauses_s: list[float] = field(default_factory=list)
+    grown_bytes: int = 0
+    python: str = platform.python_version()
+
+    @property
+    def clean(self) -> bool:
+        return bool(self.rounds) and all(each.clean for each in self.rounds)
+
+    @property
+    def rolling_pause_p99_s(self) -> float | None:
+        ordered = sorted(self.rolling_pauses_s)
+        return ordered[min(len(ordered) - 1, int(P99 * len(ordered)))] if ordered else None
+
+    def write(self, file: Path) -> None:
+        """Keep it; after every round, so that what was cut short is told too."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        told = {"clean": self.clean, "rolling_pause_p99_s": self.rolling_pause_p99_s}
+        file.write_text(json.dumps({**told, **asdict(self)}, indent=1, default=str) + "\n")
+
+    def show(self, console: Console) -> None:
+        """The table, a line per fault, and what was wrong."""
+        table = Table(box=None, pad_edge=False)
+        for name in ("fault", "rounds", "lost", "doubled", "misordered", "unseen", "stuck",
+                     "quarantined", "wrong rows", "level after", "longest pause"):  # fmt: skip
+            table.add_column(name, justify="left" if name == "fault" else "right")
+        for fault in dict.fromkeys(each.fault for each in self.rounds):
+            mine = [each for each in self.rounds if each.fault == fault]
+            _add(table, fault, mine)
+        _add(table, "all", self.rounds)
+        console.print(table)
+        for each in self.rounds:
+            for said in (*([each.broken] if each.broken else []), *each.counts.examples):
+                console.print(f"round {each.number} {each.fault}: {said}", style="red")
+        for name, why in self.skipped.items():
+            console.print(f"skipped {name}: {why}")
+        p99 = self.rolling_pause_p99_s
+        if p99 is not None:
+            count = len(self.rolling_pauses_s)
+            console.print(f"pause at rolling SIGTERM: p99 {p99:.2f} s of {count}")
+        if self.grown_bytes:
+            console.print(f"memory grown while stalled: {self.grown_bytes / MEGABYTE:.1f} MB")
+        outcome = "clean" if self.clean else "NOT CLEAN"
+        console.print(f"seed {self.seed}: {self.accepted} acknowledged, {outcome}")
+
+
+def _add(table: Table, name: str, rounds: list[Round]) -> None:
+    def total(what: str) -> str:
+        return str(sum(getattr(each.counts, what) for each in rounds))
+
+    levels = [each.level_s for each in rounds]
+    slowest = None if None in levels else max((level or 0.0 for level in levels), default=0.0)
+    table.add_row(
+        name,
+        str(len(rounds)),
+        *(total(what) for what in ("lost", "doubled", "misordered", "unseen", "stuck",
+                                   "quarantined", "wrong_rows")),
+        "-" if slowest is None else f"{slowest:.1f} s",
+        f"{max((each.pause_s for each in rounds), default=0.0):.1f} s",
+        style="" if all(each.clean for each in rounds) else "red",
+    )  # fmt: skip

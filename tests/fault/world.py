@@ -1,0 +1,393 @@
+"""The system under faults: real servers, every connection behind a proxy, five processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import psutil
+from aiokafka import TopicPartition
+from crm_chassis.clock import utc_now
+from crm_stack.kafka_cluster import KafkaCluster
+from crm_stack.postgres import Postgres
+from crm_stack.server import free_port
+from crm_stack.stack import Stack
+
+from demo.running import Service, Services
+from tests.fault.load import Load
+from tests.fault.proxy.kafka import KafkaProxy
+from tests.fault.proxy.postgres import PostgresProxy
+from tests.fault.proxy.tcp import Connection
+
+NODES: Final = 3
+MEMBERS: Final = ("a", "b", "c")
+HISTORY: Final = timedelta(days=80)
+POLL_SECONDS: Final = 0.1
+LEVEL_SECONDS: Final = 60.0
+EXIT_SECONDS: Final = 20.0
+HEARS: Final = {"contacts": "analytics", "analytics": "contacts"}
+"""Whom each listens to."""
+
+OWED: Final = """
+select count(*) from log l, relay_position p
+where p.name = 'main' and l.sequence is null and l.topic is not null
+  and (l.epoch, l.xid, l.gp) > (p.epoch, p.xid, p.gp)
+"""
+BEHIND: Final = """
+select count(*) from projection_checkpoint c, lateral (
+    select 1 from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp) limit 1) x
+"""
+
+
+@dataclass
+class Process:
+    """One process of a service, and the proxy through which it alone reaches PostgreSQL."""
+
+    name: str
+    service: Service
+    postgres: PostgresProxy
+
+    @property
+    def pid(self) -> int:
+        assert self.service.process is not None, f"{self.name} was never started"
+        return self.service.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.service.process is not None and self.service.process.poll() is None
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        self.service.start()
+        await asyncio.to_thread(self.service.wait_ready)
+
+    def start_soon(self) -> None:
+        """Start it; what it needs may be away."""
+        self.service.start()
+
+    async def kill(self) -> None:
+        """SIGKILL; nothing of it is left when this returns."""
+        assert self.alive, f"{self.name} was gone before it was killed"
+        os.kill(self.pid, signal.SIGKILL)
+        await self.ended()
+
+    def terminate(self) -> None:
+        """SIGTERM: asked to end."""
+        assert self.alive, f"{self.name} was gone before it was asked to end"
+        os.kill(self.pid, signal.SIGTERM)
+
+    async def ended(self, within_seconds: float = EXIT_SECONDS) -> int:
+        """Wait until it has ended; its exit code."""
+        assert self.service.process is not None, f"{self.name} was never started"
+        return await asyncio.to_thread(self.service.process.wait, within_seconds)
+
+    async def freeze(self) -> None:
+        """SIGSTOP; it stands when this returns."""
+        os.kill(self.pid, signal.SIGSTOP)
+        async with asyncio.timeout(EXIT_SECONDS):
+            while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(POLL_SECONDS / 10)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def rss_bytes(self) -> int:
+        """Its resident memory; 0 where it does not run."""
+        try:
+            return psutil.Process(self.pid).memory_info().rss
+        except psutil.NoSuchProcess:
+            return 0
+
+    def last_words(self) -> str:
+        return self.service.last_words()
+
+
+@dataclass
+class Notes:
+    """What faults measure or add besides."""
+
+    pauses_seconds: list[float] = field(default_factory=list)  # each at one rolling SIGTERM
+    grown_bytes: int = 0  # the most that a process grew while it was stalled
+    quarantined: int = 0  # records that a fault sent and that must be kept aside
+    judged_to: dict[TopicPartition, int] = field(default_factory=dict)  # offsets already read
+    unknown_types: list[str] = field(default_factory=list)  # which no projection here names
+    made_anew: set[str] = field(default_factory=set)  # topics that begin at offset 0 again
+
+
+@dataclass
+class World:
+    """What faults act on.
+
+    `collector` is contacts' API, `relay` contacts' worker (it hears and folds as well), `members`
+    are analytics' workers: three inboxes of one group, one of which folds. Each has its own
+    proxy before PostgreSQL (`process.postgres`); the brokers have one each (`kafka_proxies`), and
+    `connections_of(process)` chooses a process' connections there. The harness itself goes
+    straight to the servers.
+    """
+
+    stack: Stack
+    folder: Path
+    load: Load
+    collector: Process
+    relay: Process
+    members: list[Process]
+    kafka_proxies: list[KafkaProxy]
+    long_outage_seconds: float
+    notes: Notes = field(default_factory=Notes)
+    _extra: list[Process] = field(default_factory=list)
+    _templates: dict[str, Service] = field(default_factory=dict)
+
+    @classmethod
+    @asynccontextmanager
+    async def up(
+        cls, folder: Path, *, seed: int, long_outage_seconds: float
+    ) -> AsyncGenerator[World]:
+        """Servers, proxies and processes, all ready; everything is ended at the end."""
+        ports = [free_port() for _ in range(NODES)]
+        stack = Stack(kafka_nodes=NODES, kafka_proxy_ports=ports)
+        await asyncio.to_thread(stack.up)
+        try:
+            world = await cls._on(stack, folder, ports, seed, long_outage_seconds)
+            try:
+                await world._start()
+                yield world
+            finally:
+                await world._end()
+        finally:
+            await asyncio.to_thread(stack.down)
+
+    @classmethod
+    async def _on(
+        cls,
+        stack: Stack,
+        folder: Path,
+        ports: list[int],
+        seed: int,
+        long_outage_seconds: float,
+    ) -> World:
+        nodes = stack.kafka.nodes
+        proxies = [
+            KafkaProxy(port, node.behind_proxy) for port, node in zip(ports, nodes, strict=True)
+        ]
+        for proxy in proxies:
+            await proxy.start()
+        prepared = Services.on(stack, folder)
+        templates = {}
+        for service in (prepared.contacts, prepared.analytics):
+            prefix = service.name.upper()
+            bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports)
+            environment = {
+                **service.environment,
+                f"{prefix}_KAFKA_BOOTSTRAP": bootstrap,
+                f"{prefix}_KAFKA_REPLICATION_FACTOR": str(NODES),
+                f"{prefix}_KAFKA_MIN_INSYNC": "2",
+            }
+            templates[service.name] = replace(service, environment=environment)
+        for service in templates.values():
+            await asyncio.to_thread(service.command, "migrate")
+        key = await asyncio.to_thread(templates["contacts"].command, "write-keys", "create", "shop")
+        began = utc_now() - HISTORY
+        load = Load(seed, began.replace(microsecond=0), "", key.splitlines()[-1])
+        make = _maker(stack, templates)
+        collector = await make("collector", "contacts", "api", "1")
+        load.collector = collector.service.url
+        return cls(
+            stack=stack,
+            folder=folder,
+            load=load,
+            collector=collector,
+            relay=await make("relay", "contacts", "worker", "1"),
+            members=[await make(f"member {n}", "analytics", "worker", n) for n in MEMBERS],
+            kafka_proxies=proxies,
+            long_outage_seconds=long_outage_seconds,
+            _templates=templates,
+        )
+
+    @property
+    def processes(self) -> list[Process]:
+        return [self.collector, self.relay, *self.members, *self._extra]
+
+    @property
+    def kafka(self) -> KafkaCluster:
+        kafka = self.stack.kafka
+        assert isinstance(kafka, KafkaCluster), "faults need brokers of their own"
+        return kafka
+
+    @property
+    def postgres(self) -> Postgres:
+        postgres = self.stack.postgres
+        assert isinstance(postgres, Postgres), "faults need a PostgreSQL of their own"
+        return postgres
+
+    @asynccontextmanager
+    async def standby(
+        self, service: str, role: str, instance: str, *, ready: bool = True
+    ) -> AsyncGenerator[Process]:
+        """One more process of a service while the body runs; `ready` when it is entered."""
+        make = _maker(self.stack, self._templates)
+        process = await make(f"standby {service} {role}", service, role, instance)
+        self._extra.append(process)
+        try:
+            process.start_soon()
+            if ready:
+                await asyncio.to_thread(process.service.wait_ready)
+            yield process
+        finally:
+            if process.alive:
+                process.terminate()
+                await process.ended()
+            await process.postgres.stop()
+            self._extra.remove(process)
+
+    def command(self, service: str, *arguments: str) -> str:
+        """Run a service's own command, as an operator would; what it printed."""
+        return self._templates[service].command(*arguments)
+
+    def connections_of(self, process: Process) -> Callable[[Connection], bool]:
+        """Chooses a process' connections at a proxy, those that come later as well."""
+
+        def is_its(connection: Connection) -> bool:
+            try:
+                mine = psutil.Process(process.pid).net_connections("tcp4")
+            except psutil.NoSuchProcess:
+                return False
+            return connection.client_port in {one.laddr.port for one in mine}
+
+        return is_its
+
+    def whose(self, connection: Connection) -> Process:
+        """The process whose connection is held at a proxy."""
+        return next(each for each in self.processes if self.connections_of(each)(connection))
+
+    @asynccontextmanager
+    async def database(self, service: str) -> AsyncGenerator[asyncpg.Connection]:
+        """A service's database, not through a proxy."""
+        connection = await asyncpg.connect(self.stack.service_database(service), timeout=10)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def holder(self, service: str) -> Process:
+        """The process that holds the service's lease: it relays and folds."""
+        candidates = [each for each in self.processes if each.service.name == service]
+        async with asyncio.timeout(EXIT_SECONDS):
+            while True:
+                async with self.database(service) as connection:
+                    owner = await connection.fetchval(
+                        "select owner from lease where name = 'worker' and until > now()"
+                    )
+                for process in candidates:
+                    instance = process.service.environment[f"{service.upper()}_INSTANCE"]
+                    works = process.service.role == "worker" and process.alive
+                    if works and str(owner or "").split(" ")[0] == instance:
+                        return process
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def until(
+        self,
+        condition: Callable[[], Any],
+        *,
+        within_seconds: float,
+        what: str,
+    ) -> None:
+        """Wait until a condition holds; an AssertionError names `what` where it does not."""
+        try:
+            async with asyncio.timeout(within_seconds):
+                while not await condition():
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"{what} did not come within {within_seconds} s") from None
+
+    async def acknowledged(self, more: int, *, within_seconds: float = 30.0) -> None:
+        """Wait until so many more messages were acknowledged: the load goes on."""
+        wanted = self.load.count + more
+
+        async def enough() -> bool:
+            return self.load.count >= wanted
+
+        await self.until(enough, within_seconds=within_seconds, what=f"{more} more messages")
+
+    async def level(self, within_seconds: float = LEVEL_SECONDS) -> float | None:
+        """Seconds until all is published, heard, folded and told; None where it takes longer."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                while not await self._is_level():
+                    await asyncio.sleep(POLL_SECONDS)
+                return loop.time() - began
+        return None
+
+    async def _is_level(self) -> bool:
+        try:
+            async with self.database("contacts") as contacts, self.database("analytics") as other:
+                by_name = {"contacts": contacts, "analytics": other}
+                if await other.fetchval("select count(*) from engagement where due_at is not null"):
+                    return False
+                for listener, publisher in HEARS.items():
+                    if not await _heard_all(by_name[listener], by_name[publisher]):
+                        return False
+                return True
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+
+    async def _start(self) -> None:
+        for process in self.processes:
+            process.start_soon()
+        for process in self.processes:
+            await asyncio.to_thread(process.service.wait_ready)
+
+    async def _end(self) -> None:
+        for process in self.processes:
+            if process.alive:
+                process.thaw()
+                process.service.process.kill()
+                await process.ended()
+            await process.postgres.stop()
+        for proxy in self.kafka_proxies:
+            await proxy.stop()
+
+
+async def _heard_all(listener: asyncpg.Connection, publisher: asyncpg.Connection) -> bool:
+    for connection in (listener, publisher):
+        if await connection.fetchval(OWED) or await connection.fetchval(BEHIND):
+            return False
+    if await publisher.fetchval("select count(*) from relay_position where name <> 'main'"):
+        return False
+    sent = await publisher.fetch(
+        "select topic, partition, sequence from relay_sequence where sequence > 0"
+    )
+    heard = await listener.fetch(
+        "select topic, partition, sequence from inbox_mark where sequence > 0"
+    )
+    return set(map(tuple, sent)) == set(map(tuple, heard))
+
+
+def _maker(stack: Stack, templates: dict[str, Service]) -> Callable[..., Any]:
+    async def make(name: str, service: str, role: str, instance: str) -> Process:
+        template = templates[service].beside(role)
+        prefix = service.upper()
+        port = int(stack.postgres.admin_url.rpartition("/")[0].rpartition(":")[2])
+        proxy = PostgresProxy(free_port(), port)
+        await proxy.start()
+        url = template.environment[f"{prefix}_DATABASE_URL"].replace(f":{port}/", f":{proxy.port}/")
+        environment = {
+            **template.environment,
+            f"{prefix}_DATABASE_URL": url,
+            f"{prefix}_INSTANCE": instance,
+        }
+        log = template.log.with_name(f"{name.replace(' ', '-')}.log")
+        return Process(name, replace(template, environment=environment, log=log), proxy)
+
+    return make
