@@ -27,9 +27,9 @@ from wire import message
 async def restored(publisher: Publisher) -> Publisher:
     """A publisher whose log lacks the last 90 of its 120 events."""
     await publisher.publish(*range(30))
-    backup = publisher.site.backup("old")
+    backup = publisher.site.backup()
     await publisher.publish(*range(30, 120))
-    await publisher.exchange(backup)
+    await publisher.put_back(backup)
     return publisher
 
 
@@ -121,10 +121,10 @@ async def test_a_stream_goes_on_at_the_version_it_had(publisher: Publisher) -> N
     log, probe, stream = publisher.probe.log, publisher.probe, UUID(int=77)
     await log.append(streams=[probe.stream(stream, 0, 1, 2)])
     await publisher.publish()
-    backup = publisher.site.backup("old")
+    backup = publisher.site.backup()
     await log.append(streams=[probe.stream(stream, 2, 3, 4)])
     await publisher.publish()
-    await publisher.exchange(backup)
+    await publisher.put_back(backup)
     await publisher.recovering().recover()
     await publisher.append(1)  # learns of the epoch
 
@@ -141,7 +141,7 @@ async def test_a_number_that_is_another_event_in_kafka_is_refused_by_name(
 ) -> None:
     await epochs.begin(restored.pool, await restored.newest())  # opened, and never compared
     await restored.append(*range(500, 510))
-    await restored.exchange(restored.site.server)
+    await restored.crash()
 
     assert not await restored.relay().turn()
     with pytest.raises(DivergedError, match="is another event in Kafka"):
@@ -162,10 +162,10 @@ async def test_a_number_that_nobody_has_is_refused_by_name(restored: Publisher, 
 async def test_a_topic_that_was_being_sent_again_keeps_its_numbers(publisher: Publisher) -> None:
     await publisher.publish(*range(30))
     await republish(publisher.pool, publisher.topic.name)
-    backup = publisher.site.backup("old")
+    backup = publisher.site.backup()
     await publisher.publish(*range(30, 60))
     before = numbers(await publisher.in_kafka())
-    await publisher.exchange(backup)
+    await publisher.put_back(backup)
 
     assert not await publisher.relay().turn()
     assert (await publisher.recovering().recover()).records == 30
@@ -246,7 +246,7 @@ async def test_keys_of_a_log_that_is_not_settled_are_not_sent(publisher: Publish
     )
     assert [key.key_id for key in await outbox.read()] == ["k"]
 
-    await publisher.exchange(publisher.site.server)
+    await publisher.crash()
 
     assert await outbox.read() == []
 
