@@ -410,9 +410,12 @@ async def test_while_the_log_is_not_settled_senders_are_told_to_come_back(contac
     assert taken.json() == {"success": True}
 
 
-async def test_nobody_who_is_gone_after_a_restore_is_given_what_comes_next(contacts):
+@pytest.mark.parametrize("key_in_memory", [True, False])
+async def test_nobody_who_is_gone_after_a_restore_is_given_what_comes_next(contacts, key_in_memory):
     await contacts.send(TRACK)
     gone = await contacts.pool.fetchval("select holder from reservation")
+    if not key_in_memory:
+        contacts.core.keyring._kept.clear()
     for table in ("log", "stream", "reservation", "subject_key"):
         await contacts.pool.execute(f"delete from {table}")  # noqa: S608  # constants
     await epochs.begin(contacts.pool, await epochs.newest(contacts.pool))
