@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.fault.faults import full_disk, groups, kill_points, network, processes, servers, topics
+from tests.fault.faults import (
+    full_disk,
+    groups,
+    kill_points,
+    network,
+    processes,
+    restore,
+    servers,
+    topics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +28,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *groups.FAULTS,
     *network.FAULTS,
     *topics.FAULTS,
+    *restore.FAULTS,
 )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,6 @@ from crm_chassis.relay.relay import Relay
 from crm_chassis.restore import epochs
 from crm_chassis.restore.recovering import Recovering
 from crm_events.topics import Topic
-from crm_stack.postgres import Postgres
 from exchanging import Site
 from probe import Probe
 from relaying import Heard, Leads, heard, send_all
@@ -76,9 +76,14 @@ class Publisher:
         relay = self.relay()
         await send_all(relay)
 
-    async def exchange(self, by: Postgres) -> None:
-        """Another server takes the place of the one that answers."""
-        self.site.exchange(by)
+    async def put_back(self, data: Path) -> None:
+        """The server is started on these data."""
+        self.site.put_back(data)
+        await self.reconnect()
+
+    async def crash(self) -> None:
+        """The server ends at once, and comes back."""
+        self.site.crash()
         await self.reconnect()
 
     async def reconnect(self) -> None:

@@ -25,7 +25,7 @@ from tests.bench.row import Contestant, Kind, Row, Run, at_most
 
 CUSTOMERS = 1_000_000
 RATE = 50
-SECONDS = 30
+SECONDS = 20
 WARM_SECONDS = 3
 HOT_SHARE = 0.1
 """Of requests, that ask for a customer with a hundred entries more."""

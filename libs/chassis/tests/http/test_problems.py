@@ -263,3 +263,23 @@ def test_a_body_past_the_gate_stops_the_build(absent):
 
     with pytest.raises(UngatedBodyError, match="/v2/notes"):
         app_of(absent, ungated)
+
+
+async def test_a_log_that_is_not_settled_is_503_with_retry_after(pool, probe):
+    router = APIRouter()
+
+    @router.post("/count", dependencies=[Depends(public())])
+    async def count() -> None:
+        await probe.count(UUID(int=1), 1)
+
+    await pool.execute("update log_epoch set settled_at = null")
+    async with client_of(app_of(pool, router)) as client:
+        refused = await client.post("/count")
+        ready = await client.get("/readyz")
+        await pool.execute("update log_epoch set settled_at = now()")
+        taken = await client.post("/count")
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json()["type"] == "urn:kith:problem:log-not-settled"
+    assert (ready.status_code, ready.json()["log"]) == (200, "waits-for-recover")
+    assert taken.status_code == 200

@@ -35,11 +35,11 @@ async def test_an_old_data_folder_started_as_it_was_is_made_whole_from_kafka(
     publisher: Publisher,
 ) -> None:
     await publisher.publish(*range(50))
-    backup = publisher.site.backup("old")
+    backup = publisher.site.backup()
     await publisher.publish(*range(50, 120))
     before = numbers(await publisher.in_kafka())
 
-    await publisher.exchange(backup)
+    await publisher.put_back(backup)
 
     await refuses(publisher)  # before anybody has looked
     relay = publisher.relay()
@@ -64,7 +64,7 @@ async def test_a_dump_loaded_into_a_new_cluster_is_made_whole_from_kafka(
     dump = site.dump()
     await publisher.publish(*range(60, 100))
 
-    site.fresh("next")
+    site.renew()
     site.load(dump)
     await publisher.reconnect()
 
@@ -79,13 +79,13 @@ async def test_a_stale_standby_that_was_promoted_is_made_whole_from_kafka(
     publisher: Publisher,
 ) -> None:
     site = publisher.site
-    standby = site.standby("standby")
+    standby = site.standby()
     await publisher.publish(*range(50))
-    await site.caught_up(standby)
+    site.caught_up(standby)
     standby.stop()
     await publisher.publish(*range(50, 90))
 
-    await site.promote(standby)
+    site.fail_over(standby)
     await publisher.reconnect()
 
     await refuses(publisher)
@@ -97,12 +97,12 @@ async def test_a_stale_standby_that_was_promoted_is_made_whole_from_kafka(
 
 
 async def test_a_standby_that_lacks_nothing_goes_on_by_itself(publisher: Publisher) -> None:
-    standby = publisher.site.standby("standby")
+    standby = publisher.site.standby()
     await publisher.publish(*range(50))
     await publisher.append(*range(50, 60))
-    await publisher.site.caught_up(standby)
+    publisher.site.caught_up(standby)
 
-    await publisher.site.promote(standby)
+    publisher.site.fail_over(standby)
     await publisher.reconnect()
 
     await refuses(publisher)
@@ -116,7 +116,7 @@ async def test_a_crashed_server_that_comes_back_goes_on_by_itself(publisher: Pub
     await publisher.publish(*range(50))
     await publisher.append(*range(50, 60))
 
-    await publisher.exchange(publisher.site.server)
+    await publisher.crash()
 
     assert not (await publisher.newest()).elsewhere
     await refuses(publisher)
@@ -128,7 +128,7 @@ async def test_a_crashed_server_that_comes_back_goes_on_by_itself(publisher: Pub
 async def test_a_database_lost_altogether_is_made_anew_from_kafka(publisher: Publisher) -> None:
     await publisher.publish(*range(50))
 
-    publisher.site.fresh("empty")
+    publisher.site.renew()
     await publisher.install()
 
     assert not await publisher.relay().turn()
@@ -139,12 +139,12 @@ async def test_a_database_lost_altogether_is_made_anew_from_kafka(publisher: Pub
 
 async def test_what_reached_neither_the_backup_nor_kafka_is_lost(publisher: Publisher) -> None:
     await publisher.publish(*range(10))
-    backup = publisher.site.backup("old")
+    backup = publisher.site.backup()
     await publisher.publish(*range(10, 20))
     await publisher.append(*range(20, 25))  # acknowledged, not sent
     lost = [publisher.written.pop() for _ in range(5)]
 
-    await publisher.exchange(backup)
+    await publisher.put_back(backup)
     assert (await publisher.recovering().recover()).records == 10
 
     assert not set(lost) & set(await publisher.rows())
@@ -156,7 +156,7 @@ async def test_rows_of_the_backup_that_kafka_lacks_are_sent_with_their_numbers(
 ) -> None:
     await publisher.publish(*range(10))
     await publisher.append(*range(10, 20))
-    backup = publisher.site.backup("old")  # ten rows are owed in it
+    backup = publisher.site.backup()  # ten rows are owed in it
     await publisher.append(*range(20, 40))
     # Of the page with all thirty, Kafka acknowledged one partition before the end.
     relay = publisher.relay()
@@ -169,7 +169,7 @@ async def test_rows_of_the_backup_that_kafka_lacks_are_sent_with_their_numbers(
         one for one in publisher.written[20:] if one in set(sent.values())
     ]
 
-    await publisher.exchange(backup)
+    await publisher.put_back(backup)
     assert not await publisher.relay().turn()
     await publisher.recovering().recover()
     await send_all(publisher.relay())
@@ -183,9 +183,9 @@ async def test_without_the_refusal_one_number_would_stand_for_two_events(
     publisher: Publisher,
 ) -> None:
     await publisher.publish(*range(50))
-    backup = publisher.site.backup("old")
+    backup = publisher.site.backup()
     await publisher.publish(*range(50, 120))
-    await publisher.exchange(backup)
+    await publisher.put_back(backup)
 
     await epochs.begin(publisher.pool, await publisher.newest())  # opened, and never compared
     await publisher.append(*range(500, 570))
@@ -202,7 +202,7 @@ async def test_a_process_that_lived_through_it_forgets_what_it_knew(publisher: P
     log.forget_with(lambda: forgot.append(True))
     await publisher.publish(*range(10))
     known = await log.epoch()
-    await publisher.exchange(publisher.site.server)
+    await publisher.crash()
     await send_all(publisher.relay())
 
     with pytest.raises(NewEpochError):

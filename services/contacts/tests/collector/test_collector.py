@@ -14,6 +14,7 @@ import pytest
 from contacts.bootstrap import Core, application
 from contacts.people.registry import Registry
 from crm_chassis.database import open_pool
+from crm_chassis.restore import epochs
 
 TRACK = {
     "type": "track",
@@ -392,6 +393,41 @@ async def test_with_the_database_away_senders_are_told_to_come_back(contacts):
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["code"] == "unavailable"
+
+
+async def test_while_the_log_is_not_settled_senders_are_told_to_come_back(contacts):
+    before = await contacts.counts()
+    await contacts.pool.execute("update log_epoch set settled_at = null")
+    try:
+        refused = await contacts.send(TRACK)
+        assert await contacts.counts() == before
+    finally:
+        await contacts.pool.execute("update log_epoch set settled_at = now()")
+    taken = await contacts.send(TRACK)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "log-not-settled")
+    assert refused.headers["Retry-After"] == "1"
+    assert taken.json() == {"success": True}
+
+
+@pytest.mark.parametrize("key_in_memory", [True, False])
+async def test_nobody_who_is_gone_after_a_restore_is_given_what_comes_next(contacts, key_in_memory):
+    await contacts.send(TRACK)
+    gone = await contacts.pool.fetchval("select holder from reservation")
+    if not key_in_memory:
+        contacts.core.keyring._kept.clear()
+    for table in ("log", "stream", "reservation", "subject_key"):
+        await contacts.pool.execute(f"delete from {table}")  # noqa: S608  # constants
+    await epochs.begin(contacts.pool, await epochs.newest(contacts.pool))
+    try:
+        taken = await contacts.send({**TRACK, "messageId": "after the restore"})
+    finally:
+        await contacts.pool.execute("delete from log_epoch where epoch > 1")
+
+    assert taken.json() == {"success": True}
+    holder = await contacts.pool.fetchval("select holder from reservation")
+    keys = await contacts.pool.fetch("select distinct partition_key from log")
+    assert [row["partition_key"] for row in keys] == [holder] != [gone]
 
 
 async def test_a_change_that_is_too_large_once_sealed_sets_its_message_aside(contacts, monkeypatch):

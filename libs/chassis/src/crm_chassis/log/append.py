@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from crm_events.codec import MAX_RECORD_BYTES, record_size, to_record
 from crm_events.envelope import Recorded
+from crm_events.errors import MissingKeyError
 from crm_events.sealing import personal_fields, seal, subjects
 
 from crm_chassis import metrics
@@ -131,7 +132,12 @@ class Log:
         ] + [(fact.stream_id, 1, fact.event) for fact in facts]
         epoch = await self.epoch() if epoch is None else epoch
         recorded_at = self._clock()
-        columns = self._columns(placed, recorded_at, await self._keys([new for *_, new in placed]))
+        keys = await self._keys([new for *_, new in placed])
+        try:
+            columns = self._columns(placed, recorded_at, keys)
+        except MissingKeyError:
+            await self._confirm(epoch)  # in a restored database the key may be gone with its rows
+            raise
         async with self._pool.acquire() as connection:
             try:
                 if not streams and not reservations and not also:
@@ -143,10 +149,7 @@ class Log:
                         also,
                     )
             except Exception as error:
-                named = _named(error)
-                if isinstance(named, NewEpochError):
-                    self._begin_anew(epoch)
-                raise named from error
+                raise self._told(error, epoch) from error
         inserted = frozenset(row["o_stream"] for row in rows)
         known = frozenset(fact.stream_id for fact in facts) - inserted
         metrics.LOG_DUPLICATE_FACTS.inc(len(known))
@@ -196,11 +199,21 @@ class Log:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}
         return await self._keyring.keys(wanted) if wanted else {}
 
-    def _begin_anew(self, former: int) -> None:
-        if self._epoch == former:
+    async def _confirm(self, epoch: int) -> None:
+        """Raises what keeps an append under this epoch out, whatever is appended."""
+        try:
+            await self._pool.execute("select open_epoch($1)", epoch)
+        except Exception as error:
+            raise self._told(error, epoch) from error
+
+    def _told(self, error: Exception, epoch: int) -> Exception:
+        """The error by its name; after one of another epoch nothing in memory counts."""
+        named = _named(error)
+        if isinstance(named, NewEpochError) and self._epoch == epoch:
             self._epoch = None
             for forget in self._forgets:
                 forget()
+        return named
 
     def _columns(
         self,
