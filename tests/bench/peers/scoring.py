@@ -1,4 +1,4 @@
-"""Scoring engines beside Kith: one topic, one fold, each in its durable mode, checked to the cent."""
+"""Scoring engines beside Kith: one topic, one fold, each durable, checked to the cent."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ TOPICS = {EVENTS: "peers.events", WARM_EVENTS: "peers.events-warm", QUICK_EVENTS
 LONGEST_S, STARTED_WITHIN_S = 180.0, 60.0
 LOOK_EVERY_S = 0.05
 KILL_AFTER = 0.45
+TASKSET = shutil.which("taskset") or ""
 Decoded = tuple[UUID, Total]
 _rounds = itertools.count(1)
 
@@ -177,7 +178,7 @@ def _contestant(
                 subprocess.run, engine.prepare(state), check=True, env=environment
             )
         filled = [part.format(state=state) for part in command]
-        pin = ["taskset", "-c", "1"] if engine.pinned and shutil.which("taskset") else []
+        pin = [TASKSET, "-c", "1"] if engine.pinned and TASKSET else []
         with _servers_apart(bench, apart=bool(pin)):
             running = Running([*pin, *filled], environment, state)
             try:
@@ -310,4 +311,4 @@ def _servers_apart(bench: Bench, *, apart: bool) -> AsyncIterator[None]:
 
 
 def _pin(pid: int, cores: str) -> None:
-    subprocess.run(["taskset", "-a", "-p", "-c", cores, str(pid)], check=True, capture_output=True)
+    subprocess.run([TASKSET, "-a", "-p", "-c", cores, str(pid)], check=True, capture_output=True)

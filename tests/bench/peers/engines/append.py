@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from uuid import uuid4
+from uuid import uuid4  # noqa: TID251  # as its own library makes ids
 
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
@@ -31,7 +31,8 @@ def main(url, *, functions, threads, batch, seconds):
         events, spent = _append(recorder, threads, batch, seconds)
         kept = recorder.max_notification_id()
         pages = {str(page): _read(recorder, page, min(events, 20_000)) for page in PAGES}
-        print(json.dumps({"events": events, "seconds": spent, "kept": kept, "read": pages}))
+        told = {"events": events, "seconds": spent, "kept": kept, "read": pages}
+        sys.stdout.write(json.dumps(told) + "\n")
 
 
 def _append(recorder, threads, batch, seconds):
