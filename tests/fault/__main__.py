@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -70,6 +71,9 @@ def main(
         )
 
     async def all_rounds() -> None:
+        running = asyncio.current_task()
+        if running is not None:  # told to end, it ends its processes too
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
         folder = Path(tempfile.mkdtemp(prefix="kith-fault-"))
         async with World.up(folder, seed=verdict.seed, long_outage_seconds=long_outage) as world:
             await run_rounds(world, order, verdict, told)
