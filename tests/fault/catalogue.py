@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.fault.faults import groups, kill_points, network, processes, restore, servers, topics
+from tests.fault.faults import (
+    full_disk,
+    groups,
+    kill_points,
+    network,
+    processes,
+    restore,
+    servers,
+    topics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +24,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *processes.FAULTS,
     *kill_points.FAULTS,
     *servers.FAULTS,
+    *full_disk.FAULTS,
     *groups.FAULTS,
     *network.FAULTS,
     *topics.FAULTS,

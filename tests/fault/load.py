@@ -107,8 +107,7 @@ class Load:
                     if answer.status_code == httpx.codes.OK:
                         assert answer.json() == {"success": True}, answer.text
                         return
-                    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
-                    assert "retry-after" in answer.headers, "503 says when to come back"
+                    _must_say_come_back(answer)
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _messages(self, sender: int) -> Iterator[tuple[Sent, dict[str, Any]]]:
@@ -172,3 +171,11 @@ class Load:
         if visitor is not None:
             message["anonymousId"] = visitor
         return sent, message
+
+
+def _must_say_come_back(answer: httpx.Response) -> None:
+    """Whatever is away, a sender is told to send again: 503 says when; 408 that it was too slow."""
+    if answer.status_code == httpx.codes.REQUEST_TIMEOUT:
+        return
+    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
+    assert "retry-after" in answer.headers, "503 says when to come back"

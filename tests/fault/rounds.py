@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -12,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
+from crm_stack.small_disk import can_mount
 
 from tests.fault.judge import Judge
 from tests.fault.verdict import Round
@@ -33,7 +33,7 @@ select extract(epoch from max(moved_at))::float8 from projection_checkpoint
 
 def missing_needs(fault: Fault) -> str | None:
     """What this machine lacks for a fault, or None."""
-    if "root" in fault.needs and os.geteuid() != 0:
+    if "root" in fault.needs and not can_mount():
         return "needs root"
     return None
 

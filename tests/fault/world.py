@@ -146,6 +146,7 @@ class World:
     notes: Notes = field(default_factory=Notes)
     _extra: list[Process] = field(default_factory=list)
     _templates: dict[str, Service] = field(default_factory=dict)
+    _urls: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     @asynccontextmanager
@@ -272,7 +273,10 @@ class World:
     @asynccontextmanager
     async def database(self, service: str) -> AsyncGenerator[asyncpg.Connection]:
         """A service's database, not through a proxy."""
-        connection = await asyncpg.connect(self.stack.service_database(service), timeout=10)
+        url = self._urls.get(service)
+        if url is None:
+            url = self._urls[service] = self.stack.service_database(service)
+        connection = await asyncpg.connect(url, timeout=10)
         try:
             yield connection
         finally:

@@ -33,7 +33,7 @@ advertised.listeners={advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-log.dirs={folder}/data
+log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=1
@@ -96,7 +96,7 @@ class Seat:
     def name(self) -> str:
         return "kafka" if len(self.controllers) == 1 else f"kafka-{self.node_id}"
 
-    def properties(self, folder: Path) -> str:
+    def properties(self, data: Path) -> str:
         controller = self.controllers[self.node_id]
         listeners = [f"PLAINTEXT://127.0.0.1:{self.port}", f"CONTROLLER://127.0.0.1:{controller}"]
         advertised = [f"PLAINTEXT://127.0.0.1:{self.port}"]
@@ -105,7 +105,7 @@ class Seat:
             advertised.append(f"PROXIED://127.0.0.1:{self.proxied[1]}")
         nodes = len(self.controllers)
         return _PROPERTIES.format(
-            folder=folder,
+            data=data,
             node_id=self.node_id,
             voters=",".join(f"{n}@127.0.0.1:{port}" for n, port in self.controllers.items()),
             listeners=",".join(listeners),
@@ -169,14 +169,14 @@ class Kafka(Server):
         java = _java()
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
-        properties.write_text(self._seat.properties(self.folder))
+        properties.write_text(self._seat.properties(self.data))
         # A file keeps the 5 kB of class path out of every list of processes.
         arguments = self.folder / "java.args"
         options = [*_JVM, *self._options, "-cp", f'"{kafka_classpath()}"']
         if self._records is None and start_cache().exists():
             options.append(f'"-XX:AOTCache={start_cache()}"')
         arguments.write_text("\n".join(options))
-        if not (self.folder / "data" / "meta.properties").exists():
+        if not (self.data / "meta.properties").exists():
             self._format([str(java), f"@{arguments}"], properties)
         recording = [f"-XX:AOTCacheOutput={self._records}"] if self._records else []
         return Launch(
@@ -213,18 +213,7 @@ class Kafka(Server):
                 shutil.move(recorded, start_cache())
 
     async def answers(self) -> bool:
-        """Its own metadata names it: then it is registered, and topics can be made."""
-        if not await accepts(self._seat.port):
-            return False
-        client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=_REQUEST_MS)
-        try:
-            await client.bootstrap()
-            brokers = cast("set[BrokerMetadata]", client.cluster.brokers())
-            return any(broker.nodeId == self._seat.node_id for broker in brokers)
-        except (KafkaError, OSError, TimeoutError):
-            return False
-        finally:
-            await client.close()
+        return await kafka_answers(self._seat.port, node_id=self._seat.node_id)
 
     def _format(self, java: list[str], properties: Path) -> None:
         try:
@@ -252,6 +241,22 @@ class Kafka(Server):
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or [""]
             raise StackError(f"Kafka's storage cannot be formatted: {said[-1]:.300}")
+
+
+async def kafka_answers(port: int, *, node_id: int) -> bool:
+    """Its own metadata names it: then it is registered, and topics can be made."""
+    if not await accepts(port):
+        return False
+    bootstrap = f"127.0.0.1:{port}"
+    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_MS)
+    try:
+        await client.bootstrap()
+        brokers = cast("set[BrokerMetadata]", client.cluster.brokers())
+        return any(broker.nodeId == node_id for broker in brokers)
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await client.close()
 
 
 def _java() -> Path:

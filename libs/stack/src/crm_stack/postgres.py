@@ -55,14 +55,12 @@ class Postgres(Server):
         started: Callable[[str, ProcessId], None],
         settings: Mapping[str, str] = _NO_SETTINGS,
         name: str = "postgres",
-        data: Path | None = None,
     ) -> None:
-        """`settings` are laid over those of every stack; without `data` they lie in `folder`."""
+        """`settings` are laid over those of every stack."""
         super().__init__(folder, name=name, process=process, started=started)
-        self.data = data or folder / "data"
         self.port = port
         self._password = password
-        self._settings = {**_SETTINGS, **settings}
+        self._settings = postgres_settings(settings)
 
     @property
     def admin_url(self) -> str:
@@ -101,19 +99,7 @@ class Postgres(Server):
         )
 
     async def answers(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self.admin_url, timeout=_CONNECT_SECONDS)
-        except (
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresConnectionError,
-            asyncpg.CannotConnectNowError,
-        ):
-            return False
-        try:
-            return bool(await connection.fetchval("select true"))
-        finally:
-            await connection.close()
+        return await postgres_answers(self.admin_url)
 
     def _initialize(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # an initdb that was killed half way
@@ -141,3 +127,25 @@ class Postgres(Server):
             )
         finally:
             password_file.unlink()
+
+
+def postgres_settings(more: Mapping[str, str]) -> dict[str, str]:
+    """Those of every stack, with `more` laid over them."""
+    return {**_SETTINGS, **more}
+
+
+async def postgres_answers(admin_url: str) -> bool:
+    """Whether a client's first statement is answered."""
+    try:
+        connection = await asyncpg.connect(admin_url, timeout=_CONNECT_SECONDS)
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.CannotConnectNowError,
+    ):
+        return False
+    try:
+        return bool(await connection.fetchval("select true"))
+    finally:
+        await connection.close()

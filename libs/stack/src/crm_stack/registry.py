@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -119,6 +120,21 @@ def clear() -> None:
 def entry_for(folder: Path) -> Entry | None:
     """The stack that runs in `folder`, if one does."""
     return next((entry for entry in _entries() if entry.folder == folder), None)
+
+
+def temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX)).resolve()
+    if os.geteuid() == 0:
+        folder.chmod(0o711)  # PostgreSQL's user passes through
+    return folder
+
+
+def given_folder(data: Path) -> Path:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(f"{data} cannot hold the servers' data: {error.strerror}") from error
+    return data.resolve()
 
 
 def remove_temporary(entry: Entry) -> None:

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -51,8 +51,12 @@ class Server(ABC):
         process: ProcessId | None,
         started: Callable[[str, ProcessId], None],
     ) -> None:
-        """`started` is told of each new process before it is waited for."""
+        """`started` is told of each new process before it is waited for.
+
+        `data` may be set to another place while it is stopped.
+        """
         self.folder = folder
+        self.data = folder / "data"
         self.name = name
         self.log = folder / f"{self.name}.log"
         self._process = process
@@ -165,15 +169,24 @@ class Server(ABC):
         self._child = None
 
     async def _answering(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
-                while self.running:
-                    if await self.answers():
-                        return
-                    await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        if await until_it_answers(self.answers, while_=lambda: self.running):
+            return
         happened = "does not answer" if self.running else "ended while it was starting"
         said = processes.last_line(self.log, wanted=self.telling)
         raise StackError(f"{self.name} {happened}: {said:.300} (its log: {self.log})")
+
+
+async def until_it_answers(
+    answers: Callable[[], Awaitable[bool]], *, while_: Callable[[], bool]
+) -> bool:
+    """Ask again and again; False when START_SECONDS have passed, or `while_` no longer holds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_SECONDS):
+            while while_():
+                if await answers():
+                    return True
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+    return False
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,10 +12,11 @@ from urllib.parse import urlsplit
 
 from crm_stack import databases, registry
 from crm_stack.addresses import Addresses, load, save
+from crm_stack.containers import Container, ContainerKafka, ContainerPostgres, are_wanted
 from crm_stack.errors import StackError
 from crm_stack.given import KAFKA_VARIABLE, POSTGRES_VARIABLE, GivenKafka, GivenPostgres
-from crm_stack.kafka import Kafka, Seat
-from crm_stack.kafka_cluster import KafkaCluster
+from crm_stack.kafka import Kafka
+from crm_stack.kafka_cluster import KafkaCluster, known_with_ports, native_kafka
 from crm_stack.postgres import Postgres
 from crm_stack.postgres_programs import reachable_folder
 from crm_stack.processes import run_apart
@@ -57,22 +57,24 @@ class Stack:
         self._services = services
         self._given_postgres = environment.get(POSTGRES_VARIABLE)
         self._given_kafka = environment.get(KAFKA_VARIABLE)
+        self._environment = environment
+        self._in_containers = False
         self._attached = False
         self._seat: registry.Seat | None = None
         self._folder: Path | None = None
         self._addresses: Addresses | None = None
-        self._postgres: Postgres | GivenPostgres | None = None
-        self._kafka: Kafka | KafkaCluster | GivenKafka | None = None
+        self._postgres: Postgres | ContainerPostgres | GivenPostgres | None = None
+        self._kafka: Kafka | KafkaCluster | ContainerKafka | GivenKafka | None = None
         self._more_postgres: dict[str, Postgres] = {}
 
     @property
-    def postgres(self) -> Postgres | GivenPostgres:
+    def postgres(self) -> Postgres | ContainerPostgres | GivenPostgres:
         if self._postgres is None:
             raise StackError("the stack is not up")
         return self._postgres
 
     @property
-    def kafka(self) -> Kafka | KafkaCluster | GivenKafka:
+    def kafka(self) -> Kafka | KafkaCluster | ContainerKafka | GivenKafka:
         if self._kafka is None:
             raise StackError("the stack is not up")
         return self._kafka
@@ -109,6 +111,9 @@ class Stack:
         """
         try:
             if self._seat is None:
+                # a container has no folder of ours to keep its data in, and no second broker
+                may_be = self._data is None and self._kafka_nodes == 1
+                self._in_containers = may_be and are_wanted(self._environment)
                 with registry.registered():
                     registry.clear()
                     self._enter()
@@ -131,7 +136,7 @@ class Stack:
             raise StackError(_in_use(self._seat.entry))
         kafkas = self._kafka.nodes if isinstance(self._kafka, KafkaCluster) else (self._kafka,)
         every = (self._postgres, *kafkas, *self._more_postgres.values())
-        own = [server for server in every if isinstance(server, Server)]
+        own = [server for server in every if isinstance(server, Server | Container)]
         temporary = self._seat is not None and self._seat.entry.temporary
         with ThreadPoolExecutor(len(own) or 1, thread_name_prefix="crm-stack") as pool:
             for done in [pool.submit(s.discard if temporary else s.stop) for s in own]:
@@ -209,7 +214,7 @@ class Stack:
         with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
             for start in [pool.submit(self.postgres.restore), pool.submit(self.kafka.restore)]:
                 start.result()
-        if isinstance(self.postgres, Postgres):
+        if not isinstance(self.postgres, GivenPostgres):
             run_apart(databases.close_to_public(self.postgres.admin_url))
         for service in self._services:
             self.service_database(service)
@@ -217,7 +222,9 @@ class Stack:
     def _enter(self) -> None:
         """Take the folder, or join the detached stack that runs in it; inside `registered()`."""
         temporary = self._data is None
-        folder = _temporary_folder() if self._data is None else _given_folder(self._data)
+        folder = (
+            registry.temporary_folder() if self._data is None else registry.given_folder(self._data)
+        )
         entry = registry.entry_for(folder)
         if entry is not None and not entry.detached:
             raise StackError(_in_use(entry))
@@ -245,13 +252,32 @@ class Stack:
         self._seat, self._folder, self._addresses = seat, entry.folder, known
         if self._given_postgres:
             self._postgres = GivenPostgres(self._given_postgres)
+        elif self._in_containers:
+            self._postgres = ContainerPostgres(
+                port=known.postgres_port,
+                password=known.postgres_password,
+                settings=self._postgres_settings,
+            )
         else:
             self._postgres = self._postgres_on("postgres", known.postgres_port)
         if self._given_kafka:
             self._kafka = GivenKafka(self._given_kafka)
+        elif self._in_containers:
+            self._kafka = ContainerKafka(
+                port=known.kafka_port,
+                controller_port=known.kafka_controller_port,
+                options=self._kafka_options,
+            )
         else:
-            nodes = self._nodes(seat)
-            self._kafka = nodes[0] if len(nodes) == 1 else KafkaCluster(nodes)
+            known = known_with_ports(known, self._kafka_nodes, proxied=bool(self._proxy_ports))
+            self._remember(known)
+            self._kafka = native_kafka(
+                seat,
+                known,
+                nodes=self._kafka_nodes,
+                proxy_ports=self._proxy_ports,
+                options=self._kafka_options,
+            )
 
     def _postgres_on(self, name: str, port: int) -> Postgres:
         if self._seat is None:
@@ -268,39 +294,6 @@ class Stack:
             name=name,
         )
 
-    def _nodes(self, seat: registry.Seat) -> list[Kafka]:
-        """The brokers; ports that only a cluster needs are chosen now, and kept."""
-        known = self._known
-        for node_id in range(1, self._kafka_nodes + 1):
-            if node_id > 1:
-                known = known.with_port(f"kafka-{node_id}")
-                known = known.with_port(f"kafka-{node_id}-controller")
-            if self._proxy_ports:
-                known = known.with_port(f"kafka-{node_id}-proxied")
-        if known is not self._known:
-            self._remember(known)
-        ports = {"kafka-1": known.kafka_port, "kafka-1-controller": known.kafka_controller_port}
-        ports |= known.more_ports
-        ids = range(1, self._kafka_nodes + 1)
-        controllers = {node_id: ports[f"kafka-{node_id}-controller"] for node_id in ids}
-        nodes: list[Kafka] = []
-        for node_id in ids:
-            proxied = None
-            if self._proxy_ports:
-                proxied = (ports[f"kafka-{node_id}-proxied"], self._proxy_ports[node_id - 1])
-            place = Seat(ports[f"kafka-{node_id}"], controllers, node_id, proxied)
-            nodes.append(
-                Kafka(
-                    seat.entry.folder / place.name,
-                    seat=place,
-                    cluster_id=known.kafka_cluster_id,
-                    process=seat.entry.servers.get(place.name),
-                    started=seat.started,
-                    options=self._kafka_options,
-                )
-            )
-        return nodes
-
     @property
     def _known(self) -> Addresses:
         if self._addresses is None:
@@ -314,18 +307,3 @@ class Stack:
 
 def _in_use(entry: registry.Entry) -> str:
     return f"the stack in {entry.folder} is run by process {entry.owner_pid}"
-
-
-def _temporary_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=registry.TEMPORARY_PREFIX)).resolve()
-    if os.geteuid() == 0:
-        folder.chmod(0o711)  # PostgreSQL's user passes through
-    return folder
-
-
-def _given_folder(data: Path) -> Path:
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StackError(f"{data} cannot hold the servers' data: {error.strerror}") from error
-    return data.resolve()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from crm_chassis.cli import Role
     from crm_chassis.clock import Clock
     from crm_chassis.lifecycle import Prepare
-    from crm_chassis.projection.model import BatchModel, ReadModel
+    from crm_chassis.projection.model import BatchModel, GlanceModel, ReadModel
     from fastapi import FastAPI
 
     from analytics.engagement.model import ScoringModel
@@ -70,7 +70,7 @@ class Core:
     log: Log
     models: tuple[ScoringModel, ...]
     links: BatchModel
-    scores: tuple[BatchModel, ...]
+    scores: tuple[GlanceModel, ...]
 
     @classmethod
     def of(cls, settings: AnalyticsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:

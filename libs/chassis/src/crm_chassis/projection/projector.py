@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
@@ -16,8 +17,9 @@ from crm_chassis.errors import backoff, is_dependency_error, sqlstate
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.statements import guarded
-from crm_chassis.log.tail import head, position_of, read_page
+from crm_chassis.log.tail import LAST, Glance, head, position_of, read_glances, read_page
 from crm_chassis.logs import safe_text
+from crm_chassis.projection.model import GlanceModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.05
 WITHOUT_LEASE_SECONDS: Final = 0.5
-PAGE_ROWS: Final = 2_000
+PAGE_ROWS: Final = 5_000
+LOOK_BEHIND_SECONDS: Final = 1.0
 FEWEST_ROWS: Final = 50
 LONGEST_WRITE_SECONDS: Final = 0.05
 """A write holds a transaction id, and that holds every tail back."""
@@ -51,11 +54,29 @@ update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3, reco
        moved_at = clock_timestamp(), stopped = null
 where name = $5 and version = $6 and epoch = $7 and xid = $8::text::xid8 and gp = $9
 """
+# Rows and checkpoint go together, and the log that they are folded from is on the disk: nobody
+# has to wait for the disk here. What PostgreSQL forgets in a crash is folded again.
+NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"
 STOPPED: Final = "update projection_checkpoint set stopped = $3 where name = $1 and version = $2"
 LOST: Final = "KM001"
 LONGEST_REASON: Final = 2_000
 
 _logger = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of the log as the models at one position want them; `rows` counts all of them."""
+
+    rows: int
+    end: Position
+    recorded_at: datetime
+    events: Sequence[asyncpg.Record] = ()  # of the types that models decode
+    glances: Sequence[Glance] = ()
+
+
+Wanted = tuple[Position, tuple[str, ...]]
+"""Where a page begins, and for which models it is read."""
 
 
 class Projector:
@@ -85,6 +106,9 @@ class Projector:
         self._at: dict[tuple[str, int], Position] = {}
         self._stopped: dict[tuple[str, int], datetime] = {}
         self._rows = PAGE_ROWS
+        self._ahead: dict[Wanted, asyncio.Task[Page | None]] = {}
+        self._last = START
+        self._looked_at = float("-inf")
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
         """Fold until `stop`; finishes the batch it is in."""
@@ -92,7 +116,7 @@ class Projector:
         while not stop.is_set():
             beat()
             if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
-                self._at.clear()
+                await self._forget()
                 continue
             try:
                 behind = await self.turn(beat=beat)
@@ -101,7 +125,7 @@ class Projector:
                 if sqlstate(error) != LOST and not is_dependency_error(error):
                     raise
                 # After an unknown outcome the checkpoint alone knows: it is read again.
-                self._at.clear()
+                await self._forget()
                 _logger.warning("projector.interrupted", error=type(error).__name__)
                 await pause(stop, backoff(attempt))
                 attempt += 1
@@ -110,6 +134,7 @@ class Projector:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
                 self._wake.clear()
+        await self._forget()
 
     async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
         """One page for every position that models stand at. Is there more at once?
@@ -125,6 +150,11 @@ class Projector:
         for (name, _), recorded_at in self._stopped.items():
             metrics.PROJECTION_AGE_SECONDS.labels(projection=name).set(self._age(recorded_at))
         behind = False
+        standing = {
+            (position, _names([self._models[name] for name in names]))
+            for position, names in groups.items()
+        }
+        await self._drop(lambda wanted: wanted not in standing)
         for position, names in groups.items():
             beat()
             behind |= await self._fold_page(position, [self._models[name] for name in names])
@@ -137,61 +167,123 @@ class Projector:
             self._at[row["name"], row["version"]] = position_of(row)
 
     async def _fold_page(self, position: Position, models: Sequence[ReadModel]) -> bool:
-        wanted = {kind for model in models for kind in model.types}
-        rows = await read_page(self._pool, position, limit=self._rows, types=sorted(wanted))
-        if not rows:
+        page = await self._next_page(position, models)
+        if page is None:
             for model in models:
                 metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(0)
                 metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(0)
             return False
-        end = position_of(rows[-1])
-        recorded_at: datetime = rows[-1]["recorded_at"]
-        last = await head(self._pool) if len(rows) == self._rows else end
+        if page.rows >= self._rows:
+            # While this page is folded and written the next one is read.
+            reading = asyncio.create_task(self._read(page.end, models))
+            self._ahead[page.end, _names(models)] = reading
+        await self._look_behind(page)
         for model in models:
-            await self._advance(model, position, end, recorded_at, rows)
-            metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(self._age(recorded_at))
-            behind = max(0, last.gp - end.gp)  # numbers are handed out in order: nearly exact
+            await self._advance(model, position, page)
+            age = self._age(page.recorded_at)
+            metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(age)
+            behind = max(0, self._last.gp - page.end.gp)  # numbers are given in order: nearly exact
             metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(behind)
         return True
+
+    async def _next_page(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
+        # A page holds what these models asked for: at the same place others ask for other rows.
+        reading = self._ahead.pop((position, _names(models)), None)
+        page = None if reading is None else await reading
+        return page or await self._read(position, models)
+
+    async def _read(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
+        """The next rows, read as the models want them; all stop at the same row."""
+        glancing = [model for model in models if isinstance(model, GlanceModel)]
+        decoding = [model for model in models if not isinstance(model, GlanceModel)]
+        page: Page | None = None
+        if decoding:
+            types = sorted({kind for model in decoding for kind in model.types})
+            rows = await read_page(self._pool, position, limit=self._rows, types=types)
+            if not rows:
+                return None
+            last = rows[-1]
+            page = Page(last["rows"], position_of(last), last["recorded_at"], rows)
+        if glancing:
+            found = await read_glances(
+                self._pool,
+                position,
+                limit=self._rows if page is None else page.rows,
+                types=sorted({kind for model in glancing for kind in model.types}),
+                with_id=sorted({kind for model in glancing for kind in model.with_id}),
+                with_data=sorted({kind for model in glancing for kind in model.with_data}),
+                until=LAST if page is None else page.end,
+            )
+            if found is None:
+                return page
+            events = () if page is None else page.events
+            page = Page(found.rows, found.end, found.recorded_at, events, found.glances)
+        return page
+
+    async def _look_behind(self, page: Page) -> None:
+        """How far the log goes, asked at most once a second while there is more."""
+        now = time.monotonic()
+        if page.rows < self._rows:
+            self._last = page.end
+        elif now - self._looked_at >= LOOK_BEHIND_SECONDS:
+            self._looked_at = now
+            self._last = await head(self._pool)
+
+    async def _forget(self) -> None:
+        """What is in memory may not be so any more: checkpoints are read again."""
+        self._at.clear()
+        await self._drop(lambda _: True)
+
+    async def _drop(self, which: Callable[[Wanted], bool]) -> None:
+        """Give up pages that nobody wants any more, whatever became of them."""
+        dropped = [self._ahead.pop(wanted) for wanted in list(self._ahead) if which(wanted)]
+        for reading in dropped:
+            reading.cancel()
+        if dropped:
+            await asyncio.wait(dropped)
+        for reading in dropped:
+            if not reading.cancelled():
+                reading.exception()
 
     def _age(self, recorded_at: datetime) -> float:
         return max(0.0, (self._clock() - recorded_at).total_seconds())
 
-    async def _advance(
-        self,
-        model: ReadModel,
-        position: Position,
-        end: Position,
-        recorded_at: datetime,
-        rows: Sequence[asyncpg.Record],
-    ) -> None:
+    async def _advance(self, model: ReadModel, position: Position, page: Page) -> None:
         began = time.perf_counter()
-        types = set(model.types)
-        named = [row for row in rows if row["type"] in types]
+        end = page.end
         try:
-            writes: Sequence[Statement] = ()
-            if named:
-                logged = await self._log.logged(named, opens=model.opens)
-                writes = await model.fold(self._pool, logged)
+            writes, named = await self._folded(model, page)
             move = Statement(
                 MOVE,
-                (end.epoch, str(end.xid), end.gp, recorded_at, model.name, model.version,
+                (end.epoch, str(end.xid), end.gp, page.recorded_at, model.name, model.version,
                  position.epoch, str(position.xid), position.gp),
             )  # fmt: skip
             statement = guarded(move, writes)
             written = time.perf_counter()
-            await self._pool.fetchval(statement.sql, *statement.args)
+            await self._pool.fetchval(statement.sql + NO_WAIT, *statement.args)
         except Exception as error:
             if sqlstate(error) == LOST or is_dependency_error(error):
                 raise
-            await self._stop(model, error, named[0]["recorded_at"] if named else recorded_at)
+            await self._stop(model, error, _since(model, page))
             return
-        self._fit(time.perf_counter() - written, len(rows))
+        self._fit(time.perf_counter() - written, page.rows)
         self._at[model.name, model.version] = end
-        metrics.PROJECTION_EVENTS.labels(projection=model.name).inc(len(named))
+        metrics.PROJECTION_EVENTS.labels(projection=model.name).inc(named)
         metrics.PROJECTION_BATCH_SECONDS.labels(projection=model.name).observe(
             time.perf_counter() - began
         )
+
+    async def _folded(self, model: ReadModel, page: Page) -> tuple[Sequence[Statement], int]:
+        """What a model writes of a page, and how many of its events it folded."""
+        types = set(model.types)
+        if isinstance(model, GlanceModel):
+            glances = [one for one in page.glances if one.type in types]
+            return (await model.fold(self._pool, glances) if glances else ()), len(glances)
+        rows = [row for row in page.events if row["type"] in types]
+        if not rows:
+            return (), 0
+        logged = await self._log.logged(rows, opens=model.opens)
+        return await model.fold(self._pool, logged), len(rows)
 
     async def _stop(self, model: ReadModel, error: Exception, since: datetime) -> None:
         """Stand still, loudly. The position stays where the model is right."""
@@ -207,6 +299,18 @@ class Projector:
             self._rows = max(FEWEST_ROWS, min(self._rows, rows) // 2)
         elif self._rows < PAGE_ROWS:
             self._rows = min(PAGE_ROWS, self._rows + self._rows // 4)
+
+
+def _since(model: ReadModel, page: Page) -> datetime:
+    """When the first event of a model on this page was recorded."""
+    types = set(model.types)
+    times = [row["recorded_at"] for row in page.events if row["type"] in types]
+    times += [one.recorded_at for one in page.glances if one.type in types]
+    return times[0] if times else page.recorded_at
+
+
+def _names(models: Sequence[ReadModel]) -> tuple[str, ...]:
+    return tuple(f"{model.name} {model.version}" for model in models)
 
 
 async def standing_at(pool: asyncpg.Pool, name: str, version: int) -> Position:

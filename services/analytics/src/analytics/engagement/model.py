@@ -118,6 +118,11 @@ class ScoringModel(_Data):
         return tuple(dict.fromkeys(looked))
 
     @property
+    def capped_types(self) -> tuple[str, ...]:
+        """Wire types of kinds with a cap: those need an order of their own, by time and id."""
+        return tuple(dict.fromkeys(kind.type for kind in self.kinds if kind.cap_per_day))
+
+    @property
     def projection(self) -> str:
         """The name of the read model that folds it."""
         return f"score.{self.name}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from analytics.engagement.decay import log_add, log_replace
@@ -17,9 +17,7 @@ from analytics.engagement.decay import log_add, log_replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from crm_chassis.log.logged import LoggedEvent
-
-    from analytics.engagement.weighing import Rule, Weighed
+    from analytics.engagement.weighing import Fact, Rule, Weighed
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -74,9 +72,7 @@ class Batch:
     days: dict[DayKey, tuple[Rule, list[DayEntry]]]
 
 
-def weigh_all(
-    batch: Iterable[LoggedEvent[Any]], weigh: Callable[[LoggedEvent[Any]], Weighed | None]
-) -> Batch:
+def weigh_all(batch: Iterable[Fact], weigh: Callable[[Fact], Weighed | None]) -> Batch:
     """Sort a batch's facts by customer, and those under a cap by kind and day."""
     tallies: dict[UUID, Tally] = {}
     days: dict[DayKey, tuple[Rule, list[DayEntry]]] = {}
@@ -97,6 +93,8 @@ def weigh_all(
             (tally.negative if rule.negative else tally.positive).append(log_weight)
             continue
         key = (customer_id, rule.name, at.date())
+        if logged.event_id is None:
+            raise LookupError(f"{logged.type} stands under a cap, and its id was not read")
         entry = day_entry(logged.event_id, at, log_weight)
         day = days.get(key)
         if day is None:
