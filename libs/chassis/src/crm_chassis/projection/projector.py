@@ -75,6 +75,15 @@ class Page:
     glances: Sequence[Glance] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A page that is being read while another is written, and for whom."""
+
+    position: Position
+    models: tuple[ReadModel, ...]
+    reading: asyncio.Task[Page | None]
+
+
 class Projector:
     """Runs read models while the lease is held.
 
@@ -102,7 +111,7 @@ class Projector:
         self._at: dict[tuple[str, int], Position] = {}
         self._stopped: dict[tuple[str, int], datetime] = {}
         self._rows = PAGE_ROWS
-        self._ahead: tuple[Position, asyncio.Task[Page | None]] | None = None
+        self._ahead: Ahead | None = None
         self._last = START
         self._looked_at = float("-inf")
 
@@ -167,7 +176,7 @@ class Projector:
         if page.rows >= self._rows:
             # While this page is folded and written the next one is read.
             reading = asyncio.create_task(self._read(page.end, models))
-            self._ahead = (page.end, reading)
+            self._ahead = Ahead(page.end, tuple(models), reading)
         await self._look_behind(page)
         for model in models:
             await self._advance(model, position, page)
@@ -180,13 +189,13 @@ class Projector:
     async def _next_page(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            at, reading = ahead
-            if at == position:
-                page = await reading
+            # A page has the rows that its models want: others would pass over theirs.
+            if ahead.position == position and ahead.models == tuple(models):
+                page = await ahead.reading
                 if page is not None:
                     return page
             else:
-                await _drop(reading)
+                await _drop(ahead.reading)
         return await self._read(position, models)
 
     async def _read(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
@@ -231,7 +240,7 @@ class Projector:
         self._at.clear()
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            await _drop(ahead[1])
+            await _drop(ahead.reading)
 
     def _age(self, recorded_at: datetime) -> float:
         return max(0.0, (self._clock() - recorded_at).total_seconds())
