@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crm_chassis.logs import configure_logs
 from rich.console import Console
+from rich.traceback import Traceback
 
 from tests.bench.bench import Bench
 from tests.bench.growth_picture import draw_growth
@@ -20,7 +21,7 @@ from tests.bench.judging import MOST_OTHER, judged
 from tests.bench.report import outcome, render, said
 from tests.bench.results import Results, load, record, save, where_of
 from tests.bench.row import Peers, Row, Run
-from tests.bench.running import all_rows, chosen, measure
+from tests.bench.running import all_rows, chosen, measure_each
 from tests.bench.servers import servers
 
 RUNS = 3
@@ -29,8 +30,19 @@ QUICK_FOLDER = Path(".kith/bench")
 RESULTS, PAGE, PICTURE = "benchmarks.json", "benchmarks.md", "growth.svg"
 
 
-async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Console) -> None:
-    """Measure row by row; what is measured is written down before the next begins."""
+async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Console) -> list[str]:
+    """Measure row by row; what is measured is written down before the next begins.
+
+    A row that breaks leaves the others theirs; it is in the answer, and so is one whose sums are
+    not the oracle's.
+    """
+    broken: list[str] = []
+
+    def broke(row: Row, error: Exception) -> None:
+        broken.append(row.name)
+        trace = Traceback.from_exception(type(error), error, error.__traceback__)
+        console.print(f"{row.name} broke:", trace)
+
     out = QUICK_FOLDER if arguments.quick else DOCS
     results = load(out / RESULTS)
     peers = _peers() if arguments.peers else {}
@@ -43,15 +55,17 @@ async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Con
             quick=arguments.quick,
             growth=int(float(arguments.growth)),
         ) as bench:
-            for row in rows:
-                console.print(f"[bold]{row.name}[/]  {row.does}")
-                runs = await measure(bench, row, peers=peers, said=partial(say, console, row))
+            told = partial(say, console)
+            async for row, runs in measure_each(bench, rows, peers=peers, said=told, broke=broke):
                 for verdict in judged(row, runs):
                     console.print(f"  {said(verdict.bar)}: {outcome(verdict)}", highlight=False)
+                if any(run.correct is False for run in runs if run.kind == "kith"):
+                    broken.append(f"{row.name} (wrong)")
                 results = results.having(record(row.name, runs, where))
                 save(results, out / RESULTS)
                 write_page(results, out)
     console.print(f"Written: {out / RESULTS}, {out / PAGE}")
+    return broken
 
 
 def write_page(results: Results, out: Path) -> None:
@@ -66,7 +80,11 @@ def _peers() -> Peers:
     return PEERS
 
 
-def say(console: Console, row: Row, run: Run) -> None:
+def say(console: Console, row: Row, run: Run | None) -> None:
+    """A line when a row begins, and one for each of its runs."""
+    if run is None:
+        console.print(f"[bold]{row.name}[/]  {row.does}")
+        return
     figure = run.figure(row.figure)
     told = [f"{figure:,.1f} {row.unit}" if figure is not None else "nothing measured"]
     told += [
@@ -109,7 +127,9 @@ def main() -> None:
     if arguments.page:
         write_page(load(DOCS / RESULTS), DOCS)
         return
-    asyncio.run(run(arguments, rows, console))
+    if broken := asyncio.run(run(arguments, rows, console)):
+        console.print(f"[red]Broken: {', '.join(broken)}")
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

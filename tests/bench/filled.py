@@ -101,10 +101,15 @@ insert into timeline_entry
 select d.id, $3::timestamptz + u.n * interval '1 second', uuidv7(), 'contacts.activity.page',
        '/shoes/' || u.n, null, null,
        '{"context": {"page": {"path": "/shoes", "referrer": "https://example.com/search"}}}'
-from (select n, case when n <= $4 * 2 then n::bigint * 7919 % $4 + 1
+from (select n, case when n <= $4 then n::bigint * 7919 % $4 + 1
                 else n % ($4 / 100) * 100 + 1 end as rank
       from generate_series($1::int, $2::int) n) u
 join drawn d on d.rank = u.rank
+"""
+# A hash of all customers anew for each chunk would make the filling quadratic.
+SLOWLY: Final = """
+set transaction_timeout = 0; set statement_timeout = 0; set synchronous_commit = off;
+set enable_hashjoin = off; set enable_mergejoin = off
 """
 TABLES: Final = "select tablename from pg_tables where schemaname = 'public'"
 
@@ -138,27 +143,27 @@ async def fill_analytics(core: analytics.bootstrap.Core, size: int) -> None:
 
 
 async def fill_customer_files(pool: asyncpg.Pool, customers: int) -> None:
-    """Read models of so many customers: two entries each, and a hundred more for one in a hundred.
+    """Read models of so many customers: an entry each, a hundred more for one in a hundred.
 
     The log has a few rows, so that the read models stand somewhere.
     """
     async with _settled(pool) as connection:
-        await draw(connection, customers)
+        await draw(connection, customers, placed=False)
         await add_events(connection, 1, 1_000, 1_000, heard=False)
         await fill_files(connection, customers)
-        await _in_chunks(connection, FILES, 3 * customers, BEGAN_AT, customers)
+        await _in_chunks(connection, FILES, 2 * customers, BEGAN_AT, customers)
         await level_files(connection)
 
 
-async def draw(connection: asyncpg.Connection, count: int) -> None:
-    """The customers, by rank."""
+async def draw(connection: asyncpg.Connection, count: int, *, placed: bool = True) -> None:
+    """The customers by rank, in the partitions of their ids; all in one where not `placed`."""
     await connection.execute(CUSTOMERS)
     rows = (
-        (rank, id_, partition_of(id_, PURCHASES.partitions))
+        (rank, id_, partition_of(id_, PURCHASES.partitions) if placed else 0)
         for rank, id_ in ((rank, customer(rank)) for rank in range(1, count + 1))
     )
-    await connection.copy_records_to_table("drawn", records=rows)
-    await connection.execute("analyze drawn")
+    await connection.copy_records_to_table("drawn", records=rows, timeout=300)
+    await connection.execute("analyze drawn", timeout=60)
 
 
 async def add_events(
@@ -199,10 +204,10 @@ async def _in_chunks(
 async def _settled(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
     """A connection without the limits of a service; afterwards tables are as after a vacuum."""
     async with pool.acquire() as connection:
-        await connection.execute("set transaction_timeout = 0; set statement_timeout = 0")
+        await connection.execute(SLOWLY)
         yield connection
         for row in await connection.fetch(
             "select tablename from pg_tables where schemaname = 'public'"
         ):
             await connection.execute(f"vacuum (analyze, freeze) {row['tablename']}", timeout=600)
-        await connection.execute("reset transaction_timeout; reset statement_timeout")
+        await connection.execute("reset all")

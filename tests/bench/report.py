@@ -152,7 +152,7 @@ def _figures(known: Iterable[tuple[Row, Record]]) -> str:
         lines.append(
             _line(
                 f"`{row.name}`",
-                f"{row.does}{f'; {row.keys} keys' if row.keys else ''}",
+                f"{row.does}{f'; keys: {row.keys}' if row.keys else ''}",
                 _shown(row, found, "kith"),
                 _shown(row, found, "ceiling"),
                 "" if ratio is None else _percent(ratio),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from tests.bench import rows as rows_package
 from tests.bench.bench import Bench
@@ -38,6 +39,25 @@ def chosen(rows: Sequence[Row], names: Sequence[str]) -> tuple[Row, ...]:
                 f"no row is called {name}; there are {', '.join(r.name for r in rows)}"
             )
     return tuple(row for row in rows if any(_is_called(row, name) for name in names))
+
+
+async def measure_each(
+    bench: Bench,
+    rows: Sequence[Row],
+    *,
+    peers: Peers,
+    said: Callable[[Row, Run | None], None],
+    broke: Callable[[Row, Exception], None],
+) -> AsyncIterator[tuple[Row, list[Run]]]:
+    """Row by row; one that breaks is told of and leaves the others theirs."""
+    for row in rows:
+        said(row, None)
+        try:
+            runs = await measure(bench, row, peers=peers, said=partial(said, row))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the hour of the others counts
+            broke(row, error)
+        else:
+            yield row, runs
 
 
 async def measure(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.bench import Bench
 from tests.bench.row import Cost, Row, Run
-from tests.bench.running import all_rows, chosen, measure
+from tests.bench.running import all_rows, chosen, measure, measure_each
 
 
 def contestant(who, others, kind="kith"):
@@ -47,6 +47,31 @@ async def test_a_disturbed_run_is_made_once_more():
     measured = await measure(bench(2), row, peers={}, said=lambda _: None)
 
     assert [run.who for run in measured] == ["A", "B", "A", "B", "A"]
+
+
+async def test_a_row_that_breaks_is_told_of_and_leaves_the_others_theirs():
+    async def breaks():
+        raise RuntimeError("no server")
+
+    rows = [
+        Row("bad", does="", contestants=opening(breaks)),
+        Row("good", does="", contestants=opening(contestant("A", [0]))),
+    ]
+    broken = []
+
+    measured = [
+        (row.name, [run.who for run in runs])
+        async for row, runs in measure_each(
+            bench(1),
+            rows,
+            peers={},
+            said=lambda *_: None,
+            broke=lambda row, error: broken.append((row.name, str(error))),
+        )
+    ]
+
+    assert measured == [("good", ["A"])]
+    assert broken == [("bad", "no server")]
 
 
 async def test_a_row_may_ask_for_fewer_runs():

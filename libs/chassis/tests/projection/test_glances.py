@@ -108,6 +108,23 @@ async def test_a_page_read_ahead_is_not_folded_by_an_owner_that_lost(probe, fill
     assert facts == 4 * 3 * len(filled)
 
 
+async def test_a_page_that_was_read_for_some_models_is_not_given_to_others(probe, filled):
+    """One model is a page behind another: what is read ahead for it begins where that stands."""
+    names = BatchModel("names", 1, (Named.type,), decode)
+    await folding(probe, DECODES).turn()
+    both = folding(probe, names, DECODES)
+    await both._read_checkpoints()
+    stands = await standing_at(probe.pool, "decodes", 1)
+
+    await both._fold_page(START, [names])  # and reads on behind it, for names alone
+    await both._fold_page(stands, [DECODES])
+
+    stopped = await probe.pool.fetch("select name, stopped from projection_checkpoint")
+    assert {row["name"]: row["stopped"] for row in stopped} == {"names": None, "decodes": None}
+    assert await standing_at(probe.pool, "decodes", 1) > stands
+    await both._forget()
+
+
 async def test_ids_and_json_come_only_where_they_are_asked_for(probe, filled):
     types = [Counted.type, Named.type]
     everything = await read_glances(

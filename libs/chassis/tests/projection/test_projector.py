@@ -289,24 +289,6 @@ async def test_models_at_different_places_both_reach_the_head(probe):
     assert await probe.pool.fetchval("select sum(seen) from digits") == 9
 
 
-@pytest.mark.usefixtures("tables")
-async def test_a_page_read_ahead_for_one_model_is_not_folded_by_another_that_wants_more(probe):
-    customer = new_id()
-    await probe.count(customer, *range(1, 9))
-    await catch_up(projector(probe, sums_model()))
-    await probe.mint(customer)
-    named = NewEvent(Named(name="Ada"), new_id(), AT, customer)
-    await probe.log.append(streams=[StreamAppend(new_id(), 0, (named,))])
-    await probe.count(customer, 9)
-    runner = projector(probe, digits_model(), sums_model())
-    runner._rows = 8  # the page that digits reads is full, and ends where sums stands
-
-    await catch_up(runner)
-
-    assert await probe.pool.fetchval("select name from sums") == "Ada"
-    assert await probe.pool.fetchval("select sum(seen) from digits") == 9
-
-
 async def test_a_past_instant_is_the_same_fold_over_fewer_events(probe):
     customer = new_id()
     await probe.count(customer, 1, 2, 3)

@@ -430,6 +430,21 @@ async def test_nobody_who_is_gone_after_a_restore_is_given_what_comes_next(conta
     assert [row["partition_key"] for row in keys] == [holder] != [gone]
 
 
+async def test_nothing_is_refused_for_whom_a_restore_took_away(contacts):
+    await contacts.send(identify("m1", anonymousId="a-1"))
+    for table in ("log", "stream", "reservation", "subject_key"):
+        await contacts.pool.execute(f"delete from {table}")  # noqa: S608  # constants
+    await epochs.begin(contacts.pool, await epochs.newest(contacts.pool))
+    try:
+        # On whom the process remembers, who is gone, this would be decided: nobody is registered.
+        taken = await contacts.send(identify("m2", anonymousId="a-2", traits={"plan": "pro"}))
+    finally:
+        await contacts.pool.execute("delete from log_epoch where epoch > 1")
+
+    assert taken.json() == {"success": True}
+    assert (await contacts.counts())["set_aside"] == 0
+
+
 async def test_a_change_that_is_too_large_once_sealed_sets_its_message_aside(contacts, monkeypatch):
     monkeypatch.setattr("crm_chassis.log.append.MAX_RECORD_BYTES", 3_000)
     await contacts.send(identify("0"))

@@ -87,6 +87,7 @@ class Log:
         self._wakeups = wakeups
         self._epoch: int | None = None
         self._forgets: list[Callable[[], None]] = []
+        wakeups.when_connected(self._forget)
 
     async def epoch(self) -> int:
         """The epoch as this process knows it. What is kept in memory is of this one.
@@ -99,8 +100,19 @@ class Log:
         return self._epoch
 
     def forget_with(self, forget: Callable[[], None]) -> None:
-        """Have `forget` called when the log began an epoch: rows in memory may be gone."""
+        """Have `forget` called when the log may have begun an epoch: rows in memory may be gone."""
         self._forgets.append(forget)
+
+    async def confirm(self, epoch: int) -> None:
+        """Before something is refused: is what was read in this epoch still so?
+
+        Raises:
+            LogNotSettledError, NewEpochError: it may not be; see `append`.
+        """
+        try:
+            await self._pool.execute("select open_epoch($1)", epoch)
+        except Exception as error:
+            raise self._told(error, epoch) from error
 
     async def append(
         self,
@@ -136,7 +148,7 @@ class Log:
         try:
             columns = self._columns(placed, recorded_at, keys)
         except MissingKeyError:
-            await self._confirm(epoch)  # in a restored database the key may be gone with its rows
+            await self.confirm(epoch)  # in a restored database the key may be gone with its rows
             raise
         async with self._pool.acquire() as connection:
             try:
@@ -199,21 +211,17 @@ class Log:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}
         return await self._keyring.keys(wanted) if wanted else {}
 
-    async def _confirm(self, epoch: int) -> None:
-        """Raises what keeps an append under this epoch out, whatever is appended."""
-        try:
-            await self._pool.execute("select open_epoch($1)", epoch)
-        except Exception as error:
-            raise self._told(error, epoch) from error
-
     def _told(self, error: Exception, epoch: int) -> Exception:
         """The error by its name; after one of another epoch nothing in memory counts."""
         named = _named(error)
         if isinstance(named, NewEpochError) and self._epoch == epoch:
-            self._epoch = None
-            for forget in self._forgets:
-                forget()
+            self._forget()
         return named
+
+    def _forget(self) -> None:
+        self._epoch = None
+        for forget in self._forgets:
+            forget()
 
     def _columns(
         self,

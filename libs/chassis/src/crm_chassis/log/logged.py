@@ -36,7 +36,7 @@ class LoggedEvent(Generic[E_co]):
     `key` is the key of the row that is being folded, set by the chassis before each fold.
     """
 
-    __slots__ = ("_contract", "_event", "_keys", "_row", "key", "type")
+    __slots__ = ("_contract", "_data", "_event", "_keys", "_row", "key", "type")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class LoggedEvent(Generic[E_co]):
         self._contract = contract
         self._keys = keys
         self._event: Event | None = None
+        self._data: dict[str, Any] | None = None
         self.key: tuple[Any, ...] = ()
         self.type: str = row["type"]
 
@@ -61,7 +62,9 @@ class LoggedEvent(Generic[E_co]):
     @property
     def data(self) -> dict[str, Any]:
         """The JSON as written: sealed, not upcast. For folds that need a field and no more."""
-        return orjson.loads(self._row["data"])
+        if self._data is None:
+            self._data = orjson.loads(self._row["data"])
+        return cast("dict[str, Any]", self._data)
 
     @property
     def schema_version(self) -> int:

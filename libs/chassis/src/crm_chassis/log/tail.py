@@ -32,13 +32,14 @@ limit $7"""
 
 # Only rows of the types asked for come over, and the last one, for the page moves over all.
 PAGE: Final = f"""
-with page as materialized (
-    select l.*, row_number() over (order by l.epoch, l.xid, l.gp) as n from log l where {_IN_REACH}
-), counted as (select count(*) as rows from page)
-select {COLUMNS}, case when l.type = any($8::text[]) then l.data::text end as data, c.rows
-from page l, counted c
-where l.type = any($8::text[]) or l.n = c.rows
-order by l.n
+with page as materialized (select l.* from log l where {_IN_REACH}),
+     last as (select p.epoch, p.xid, p.gp from page p
+              order by p.epoch desc, p.xid desc, p.gp desc limit 1)
+select {COLUMNS}, case when l.type = any($8::text[]) then l.data::text end as data,
+       (select count(*) from page) as rows
+from page l cross join last
+where l.type = any($8::text[]) or (l.epoch, l.xid, l.gp) = (last.epoch, last.xid, last.gp)
+order by l.epoch, l.xid, l.gp
 """  # noqa: S608  # constants only
 
 # One row of arrays: what a model that needs little sees of each event costs a tenth of a record.

@@ -26,6 +26,11 @@ class Wakeups:
         self._pool = pool
         self._waiters: list[asyncio.Event] = []
         self._unsent = asyncio.Event()
+        self._connected: list[Callable[[], None]] = []
+
+    def when_connected(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called after each connection: the server may be another one than before."""
+        self._connected.append(tell)
 
     def subscribe(self) -> asyncio.Event:
         """An event that is set when rows were written; the waiter clears it."""
@@ -47,6 +52,8 @@ class Wakeups:
                 async with self._pool.acquire() as connection:
                     await connection.add_listener(CHANNEL, self._heard)
                     attempt = 0
+                    for tell in self._connected:
+                        tell()
                     await self._send_and_hear(connection, stop, beat)
             except Exception as error:
                 if not is_dependency_error(error):

@@ -75,13 +75,8 @@ class Page:
     glances: Sequence[Glance] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
-    """A page that is being read while another is written, and for whom."""
-
-    position: Position
-    models: tuple[ReadModel, ...]
-    reading: asyncio.Task[Page | None]
+Wanted = tuple[Position, tuple[str, ...]]
+"""Where a page begins, and for which models it is read."""
 
 
 class Projector:
@@ -111,7 +106,7 @@ class Projector:
         self._at: dict[tuple[str, int], Position] = {}
         self._stopped: dict[tuple[str, int], datetime] = {}
         self._rows = PAGE_ROWS
-        self._ahead: Ahead | None = None
+        self._ahead: dict[Wanted, asyncio.Task[Page | None]] = {}
         self._last = START
         self._looked_at = float("-inf")
 
@@ -155,6 +150,11 @@ class Projector:
         for (name, _), recorded_at in self._stopped.items():
             metrics.PROJECTION_AGE_SECONDS.labels(projection=name).set(self._age(recorded_at))
         behind = False
+        standing = {
+            (position, _names([self._models[name] for name in names]))
+            for position, names in groups.items()
+        }
+        await self._drop(lambda wanted: wanted not in standing)
         for position, names in groups.items():
             beat()
             behind |= await self._fold_page(position, [self._models[name] for name in names])
@@ -176,7 +176,7 @@ class Projector:
         if page.rows >= self._rows:
             # While this page is folded and written the next one is read.
             reading = asyncio.create_task(self._read(page.end, models))
-            self._ahead = Ahead(page.end, tuple(models), reading)
+            self._ahead[page.end, _names(models)] = reading
         await self._look_behind(page)
         for model in models:
             await self._advance(model, position, page)
@@ -187,16 +187,10 @@ class Projector:
         return True
 
     async def _next_page(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            # A page has the rows that its models want: others would pass over theirs.
-            if ahead.position == position and ahead.models == tuple(models):
-                page = await ahead.reading
-                if page is not None:
-                    return page
-            else:
-                await _drop(ahead.reading)
-        return await self._read(position, models)
+        # A page holds what these models asked for: at the same place others ask for other rows.
+        reading = self._ahead.pop((position, _names(models)), None)
+        page = None if reading is None else await reading
+        return page or await self._read(position, models)
 
     async def _read(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
         """The next rows, read as the models want them; all stop at the same row."""
@@ -238,9 +232,18 @@ class Projector:
     async def _forget(self) -> None:
         """What is in memory may not be so any more: checkpoints are read again."""
         self._at.clear()
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            await _drop(ahead.reading)
+        await self._drop(lambda _: True)
+
+    async def _drop(self, which: Callable[[Wanted], bool]) -> None:
+        """Give up pages that nobody wants any more, whatever became of them."""
+        dropped = [self._ahead.pop(wanted) for wanted in list(self._ahead) if which(wanted)]
+        for reading in dropped:
+            reading.cancel()
+        if dropped:
+            await asyncio.wait(dropped)
+        for reading in dropped:
+            if not reading.cancelled():
+                reading.exception()
 
     def _age(self, recorded_at: datetime) -> float:
         return max(0.0, (self._clock() - recorded_at).total_seconds())
@@ -306,12 +309,8 @@ def _since(model: ReadModel, page: Page) -> datetime:
     return times[0] if times else page.recorded_at
 
 
-async def _drop(reading: asyncio.Task[Page | None]) -> None:
-    """Give up a page that nobody wants any more, whatever became of it."""
-    reading.cancel()
-    await asyncio.wait({reading})
-    if not reading.cancelled():
-        reading.exception()
+def _names(models: Sequence[ReadModel]) -> tuple[str, ...]:
+    return tuple(f"{model.name} {model.version}" for model in models)
 
 
 async def standing_at(pool: asyncpg.Pool, name: str, version: int) -> Position:

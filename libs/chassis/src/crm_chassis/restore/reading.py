@@ -33,6 +33,8 @@ RECORDS_AT_ONCE: Final = 2_000
 START_WITHIN_S: Final = 10.0
 ANSWER_WITHIN_S: Final = 10.0
 REQUEST_TIMEOUT_MS: Final = 10_000
+FETCH_MAX_WAIT_MS: Final = 20
+"""All that is read is there already: a broker that waits for more only keeps us waiting."""
 PARTITION_FETCH_BYTES: Final = 1_048_576
 
 SILENT_S: Final = 30.0
@@ -151,11 +153,13 @@ class OwnRecords:
         return found
 
     async def _unread(self, places: Iterable[TopicPartition]) -> list[TopicPartition]:
-        return [
-            place
-            for place in places
-            if await self._answered(self._consumer.position(place)) < self.ends[place]
-        ]
+        left: list[TopicPartition] = []
+        for place in places:
+            if await self._answered(self._consumer.position(place)) < self.ends[place]:
+                left.append(place)
+            else:
+                self._consumer.pause(place)  # nothing more is fetched of it
+        return left
 
     async def _answered(self, work: Coroutine[Any, Any, T]) -> T:
         return await while_beating(work, ANSWER_WITHIN_S, self._beat)
@@ -178,6 +182,7 @@ async def own_records(
         auto_offset_reset="earliest",
         isolation_level="read_uncommitted",
         request_timeout_ms=REQUEST_TIMEOUT_MS,
+        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
     )
     try:

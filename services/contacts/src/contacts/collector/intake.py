@@ -76,32 +76,39 @@ class Intake:
             What PostgreSQL raises when it is away.
         """
         refused = {one.at: one for one in request.refused}
+        epoch: int | None = None
         async with asyncio.timeout(LONGEST_SECONDS):
             while True:
+                if epoch is None:
+                    epoch = await self._log.epoch()
                 if refused and not request.keeps_refused:
                     return Taken(None, 0, 0, tuple(refused.values()))
                 messages = [one for one in request.messages if one.at not in refused]
                 try:
-                    return await self._try(request, messages, tuple(refused.values()))
+                    return await self._try(request, messages, tuple(refused.values()), epoch)
                 except NewEpochError:
-                    continue  # whom the identifiers lead to is looked up anew
+                    # Whom the identifiers lead to, and what was refused for it, is found anew.
+                    refused, epoch = {one.at: one for one in request.refused}, None
                 except _RefusedLaterError as found:
                     # Each message goes out at most once, so this ends.
                     refused |= {one.at: one for one in found.refused}
 
     async def _try(
-        self, request: Request, messages: Sequence[Numbered], refused: tuple[Refused, ...]
+        self,
+        request: Request,
+        messages: Sequence[Numbered],
+        refused: tuple[Refused, ...],
+        epoch: int,
     ) -> Taken:
         bearers = distinct(one.message.bearer for one in messages)
         if not any(one.message.tells_who for one in messages):
-            epoch = await self._log.epoch()
             holders = await self._registry.holders(bearers)
             if len(holders) == len(bearers):
                 draft = self._registry.draft_from(holders, {}, epoch=epoch)
                 return await self._append(request, messages, refused, draft, frozenset())
 
         async def decided() -> Taken:
-            draft, known = await self._draft(request.source, messages)
+            draft, known = await self._draft(request.source, messages, epoch)
             return await self._append(request, messages, refused, draft, known)
 
         async with self._turns.taken(await self._names(request.source, messages)):
@@ -115,10 +122,9 @@ class Intake:
         return people | {str(_stream(source, one.message)) for one in messages}
 
     async def _draft(
-        self, source: str, messages: Sequence[Numbered]
+        self, source: str, messages: Sequence[Numbered], epoch: int
     ) -> tuple[Draft, frozenset[UUID]]:
         """The people the messages name, and the streams of those that were taken before."""
-        epoch = await self._log.epoch()
         named = distinct(one for each in messages for one in identifiers_of(each.message))
         holders = await self._registry.holders(named)
         people: dict[UUID, Loaded] = {}
@@ -170,6 +176,7 @@ class Intake:
                 ),
             )
         if later:
+            await self._log.confirm(draft.epoch)
             raise _RefusedLaterError(later)
         if not facts and not refused:
             return Taken(None, 0, len(messages), ())

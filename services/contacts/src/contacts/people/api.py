@@ -12,6 +12,7 @@ from crm_chassis.http.bodies import CommandBody, IfMatch, etag, gated_router
 from crm_chassis.http.problems import Problem, invalid_input
 from crm_chassis.http.reads import Receipt, following
 from crm_chassis.log.entries import VersionConflictError
+from crm_chassis.refusal import Refusal
 from crm_events.contacts import Identifier, LinkReason, Namespace, SubjectKeyRecord
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -102,8 +103,12 @@ class People:
             draft = await self.registry.draft(named, load={customer_id, *also_load})
             if if_match is not None and draft.version(customer_id) != if_match:
                 raise VersionConflictError(customer_id)
-            _assert_free(draft, named, customer_id)
-            decide(draft)
+            try:
+                _assert_free(draft, named, customer_id)
+                decide(draft)
+            except (Refusal, Problem):
+                await self.registry.confirm(draft)
+                raise
             position = None
             if draft.streams:
                 appended, _ = await self.registry.append(draft)
@@ -117,7 +122,11 @@ class People:
     ) -> Registered:
         async def attempt() -> Registered:
             draft = await self.registry.draft(identifiers)
-            _assert_free(draft, identifiers, None)
+            try:
+                _assert_free(draft, identifiers, None)
+            except Problem:
+                await self.registry.confirm(draft)
+                raise
             customer_id = draft.register(*identifiers, cause=cause, profile=profile)
             appended, keys = await self.registry.append(draft)
             return Registered(

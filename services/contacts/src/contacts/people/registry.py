@@ -6,12 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from crm_chassis.errors import sqlstate
-from crm_chassis.log.entries import (
-    NewEpochError,
-    ReservedError,
-    Statement,
-    VersionConflictError,
-)
+from crm_chassis.log.entries import ReservedError, Statement, VersionConflictError
 from crm_events.contacts import SubjectKeyRecord
 from crm_events.keys import new_key, wrap
 
@@ -132,6 +127,10 @@ class Registry:
             mint_id=self._mint_id,
         )
 
+    async def confirm(self, draft: Draft) -> None:
+        """Before something is refused: raises what `Log.confirm` raises."""
+        await self._log.confirm(draft.epoch)
+
     async def append(
         self, draft: Draft, *, facts: Sequence[Fact] = (), also: Sequence[Statement] = ()
     ) -> tuple[Appended, dict[UUID, SubjectKeyRecord]]:
@@ -185,7 +184,7 @@ async def retried(attempt: Callable[[], Awaitable[T]]) -> T:
     for _ in range(MOST_ATTEMPTS):
         try:
             return await attempt()
-        except (VersionConflictError, ReservedError, NewEpochError):
+        except (VersionConflictError, ReservedError):
             continue
         except Exception as error:
             if sqlstate(error) not in LOST:

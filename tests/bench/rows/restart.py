@@ -1,0 +1,73 @@
+"""A worker is killed with -9 and started again: how long until it folds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from tests.bench.bench import Bench
+from tests.bench.load import samples
+from tests.bench.processes import running, service
+from tests.bench.product import contacts_on, mint, order
+from tests.bench.row import Contestant, Row, Run, at_most
+from tests.bench.topics import drop_topics
+
+EVENTS = 2_000
+LONGEST_S = 60
+LOOK_EVERY_S = 0.01
+ENTERED = "select count(*) from timeline_entry"
+
+
+@asynccontextmanager
+async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
+    async def kith() -> Run:
+        await drop_topics(bench.kafka)
+        async with contacts_on(bench) as placed:
+            core, chosen = placed.core, list(samples(EVENTS))
+            await mint(core.pool, (one.customer_id for one in chosen))
+            worker = service(bench, "contacts", placed.url, role="worker")
+            half = EVENTS // 2
+
+            async def entered(count: int) -> None:
+                async with asyncio.timeout(LONGEST_S):
+                    while await core.pool.fetchval(ENTERED) < count:
+                        await asyncio.sleep(LOOK_EVERY_S)
+
+            async with running(bench, worker=worker):
+                await core.log.append(facts=[order(one) for one in chosen[:half]])
+                await entered(half)
+                worker.process.kill()
+                worker.process.wait()
+                await core.log.append(facts=[order(one) for one in chosen[half:]])
+                began = time.perf_counter()
+                async with bench.timed() as timed:
+                    worker.start()
+                    await entered(half + 1)
+                    again = time.perf_counter() - began
+                await entered(EVENTS)
+            count = await core.pool.fetchval(ENTERED)
+        return timed.run(
+            "kith",
+            "contacts worker",
+            events=half,
+            correct=count == EVENTS,
+            figures={"again_s": again},
+            settings={"start of the process": "included"},
+        )
+
+    yield (kith,)
+
+
+ROWS = (
+    Row(
+        "restart",
+        does="worker killed with -9 and started at once: folding again",
+        contestants=contestants,
+        bars=(at_most(2, "s", figure="again_s"),),
+        figure="again_s",
+        unit="s",
+        reference="group timeouts cost peers 10 s",
+    ),
+)
