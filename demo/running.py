@@ -74,14 +74,14 @@ class Service:
             )
         return self
 
-    def command(self, *arguments: str) -> str:
+    def command(self, *arguments: str, within_s: float = READY_SECONDS) -> str:
         """Run one of the service's own commands; what it printed."""
         done = subprocess.run(  # noqa: S603  # our own module
             [sys.executable, "-m", self.name, *arguments],
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=READY_SECONDS,
+            timeout=within_s,
             check=False,
         )
         if done.returncode != 0:

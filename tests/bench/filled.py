@@ -201,13 +201,18 @@ async def _in_chunks(
 
 
 @asynccontextmanager
-async def _settled(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
-    """A connection without the limits of a service; afterwards tables are as after a vacuum."""
+async def unhurried(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+    """A connection without the limits of a service."""
     async with pool.acquire() as connection:
         await connection.execute(SLOWLY)
         yield connection
-        for row in await connection.fetch(
-            "select tablename from pg_tables where schemaname = 'public'"
-        ):
-            await connection.execute(f"vacuum (analyze, freeze) {row['tablename']}", timeout=600)
         await connection.execute("reset all")
+
+
+@asynccontextmanager
+async def _settled(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+    """The same; afterwards the tables are as after a vacuum."""
+    async with unhurried(pool) as connection:
+        yield connection
+        for row in await connection.fetch(TABLES):
+            await connection.execute(f"vacuum (analyze, freeze) {row['tablename']}", timeout=600)

@@ -159,7 +159,7 @@ def _figures(known: Iterable[tuple[Row, Record]]) -> str:
                 bars,
                 _correct(own),
                 _percent(max(run.cost.other for run in quiet(own))),
-                "; ".join(row.promises.get(who, "") for kind, who in contestants(own)),
+                "; ".join(row.promises[who] for _, who in contestants(own) if who in row.promises),
                 f"{record.measured_at[:10]} `{record.tree}`",
             )
         )

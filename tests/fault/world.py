@@ -34,6 +34,7 @@ HISTORY: Final = timedelta(days=80)
 POLL_SECONDS: Final = 0.1
 LEVEL_SECONDS: Final = 60.0
 EXIT_SECONDS: Final = 20.0
+COMMAND_SECONDS: Final = 150.0
 HEARS: Final = {"contacts": "analytics", "analytics": "contacts"}
 """Whom each listens to."""
 
@@ -250,9 +251,10 @@ class World:
             await process.postgres.stop()
             self._extra.remove(process)
 
-    def command(self, service: str, *arguments: str) -> str:
+    async def command(self, service: str, *arguments: str) -> str:
         """Run a service's own command, as an operator would; what it printed."""
-        return self._templates[service].command(*arguments)
+        command = self._templates[service].command
+        return await asyncio.to_thread(command, *arguments, within_s=COMMAND_SECONDS)
 
     def connections_of(self, process: Process) -> Callable[[Connection], bool]:
         """Chooses a process' connections at a proxy, those that come later as well."""

@@ -68,7 +68,7 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
 
             async def over_http(asked: UUID) -> bool:
                 answer = await client.get(f"/customers/{asked}")
-                return answer.is_success and answer.json()["customer_id"] == str(asked)
+                return answer.is_success and f'"customer_id":"{asked}"'.encode() in answer.content
 
             async def bare(asked: UUID) -> bool:
                 await pool.fetch(CHECKPOINTS)

@@ -20,7 +20,7 @@ from crm_chassis.relay.relay import Relay
 from crm_events.topics import CONTRACT, PURCHASES
 
 from tests.bench.bench import Bench
-from tests.bench.filled import add_events, customers_of, fill_analytics, fill_contacts
+from tests.bench.filled import add_events, customers_of, fill_analytics, fill_contacts, unhurried
 from tests.bench.growth_picture import BYTES, COST, READ
 from tests.bench.load import customer, latency, samples
 from tests.bench.product import Analytics, Contacts, Leads, analytics_on, contacts_on, mint, order
@@ -108,7 +108,7 @@ async def folding(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
 
     async def fold(size: int) -> Run:
         core = (await analytics_of(bench, size)).core
-        async with core.pool.acquire() as connection:
+        async with unhurried(core.pool) as connection:
             first, customers = reached[size] + 1, customers_of(size)
             await add_events(connection, first, first + count - 1, customers, heard=True)
         reached[size] += count

@@ -88,7 +88,7 @@ async def _restored(world: World, put_back: Callable[[], Awaitable[None]]) -> No
         assert shorter[0] < before[0], "the backup lacks nothing"
     await _refused(world)
     for service in SERVICES:
-        told = await asyncio.to_thread(world.command, service, "recover")
+        told = await world.command(service, "recover")
         assert "the log is open" in told, told
     recovered = [await _count(world, service, OWN) for service in SERVICES]
     assert recovered[0] >= before[0], f"{recovered[0]} of {before[0]} rows came back"

@@ -35,7 +35,7 @@ from log l where l.topic = 'contacts.activity' and l.sequence is null limit 1
 
 
 async def sent_twice(world: World, _: random.Random) -> None:
-    world.command("contacts", "republish", "--topic", TOPIC)
+    await world.command("contacts", "republish", "--topic", TOPIC)
     await world.acknowledged(AFTERWARDS)
 
 
@@ -54,7 +54,7 @@ async def record_missing(world: World, _: random.Random) -> None:
         await _delete_before(world, await _ends(world))
     await world.acknowledged(AFTERWARDS)
     assert await _behind(world) > 0, "nothing is missing"
-    world.command("contacts", "republish", "--topic", TOPIC)
+    await world.command("contacts", "republish", "--topic", TOPIC)
 
 
 async def made_anew(world: World, _: random.Random) -> None:
@@ -62,7 +62,7 @@ async def made_anew(world: World, _: random.Random) -> None:
     await _delete_topic(world)
     await world.acknowledged(AFTERWARDS)
     await world.until(lambda: _there(world), within_seconds=SOON_SECONDS, what="the topic")
-    world.command("contacts", "republish", "--topic", TOPIC)
+    await world.command("contacts", "republish", "--topic", TOPIC)
 
 
 async def made_anew_and_longer(world: World, _: random.Random) -> None:
@@ -72,7 +72,7 @@ async def made_anew_and_longer(world: World, _: random.Random) -> None:
         await world.acknowledged(AFTERWARDS)
         await world.until(lambda: _there(world), within_seconds=SOON_SECONDS, what="the topic")
         for _ in range(2):  # every number twice: longer than it was
-            world.command("contacts", "republish", "--topic", TOPIC)
+            await world.command("contacts", "republish", "--topic", TOPIC)
             await _sent_all(world)
 
 

@@ -1,0 +1,14 @@
+"""Who runs beside which row, with `PEERS=1`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.bench.peers import appending, scoring
+from tests.bench.row import Peers
+
+PEERS: Final[Peers] = {
+    "append.streams": appending.contestants(threads=(1, 8, 32), batch=1),
+    "append.facts": appending.contestants(threads=(1, 8), batch=100),
+    "whole": scoring.contestants,
+}
