@@ -144,16 +144,15 @@ class Judge:
         self._world = world
         model = resources.files("analytics.engagement") / "models" / "engagement.v1.json"
         self._model = json.loads(model.read_text())
+        self._topics = Copies("Kafka")
         self.forget()
 
     def forget(self) -> None:
-        """Read everything anew next time: a log was put back, or a topic made anew."""
+        """Read the logs anew next time: they were put back. Kafka was not."""
         self._published = {service: Published() for service in PUBLISHES}
         self._bearers = Bearers()
         self._heard = {service: Copies(f"{service}' log") for service in PUBLISHES}
         self._heard_to = dict.fromkeys(PUBLISHES, START)
-        self._topics = Copies("Kafka")
-        self._world.notes.judged_to.clear()
 
     async def verdict(self, *, level: bool) -> Counts:
         """Judge all that was acknowledged so far. `level`: everything had come through in time."""
@@ -237,8 +236,10 @@ class Judge:
         for record in records:
             headers = dict(record.headers)
             digits = headers.get("ce_sequence") or b""
-            if not digits.isdigit() or int(digits) <= self._topics.taken[tuple(place)]:
-                continue  # a repeat, or nothing that a reader takes
+            # A repeat is dropped, and what lies behind a gap is held, as every reader does; what
+            # never comes in its turn is missing at the end.
+            if not digits.isdigit() or int(digits) != self._topics.taken[tuple(place)] + 1:
+                continue
             event_id = UUID(headers["ce_id"].decode())
             published = self._published[publisher]
             self._topics.take(tuple(place), int(digits), event_id, published, counts)

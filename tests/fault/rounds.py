@@ -54,6 +54,10 @@ async def run_rounds(
 ) -> None:
     """Run the faults in this order; `verdict` grows by a round each, `told` hears of it."""
     judge = Judge(world)
+    async with _load(world):  # what the first fault finds has been judged already
+        await asyncio.sleep(BEFORE_SECONDS)
+    before = await judge.verdict(level=await world.level() is not None)
+    assert before.clean, f"wrong before any fault: {before.examples}"
     began = time.monotonic()
     for number, fault in enumerate(faults, start=1):
         this = Round(number, fault.name, time.monotonic() - began)

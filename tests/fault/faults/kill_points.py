@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from tests.fault.world import Process, World
 
-FROZEN_SECONDS: Final = 4.0
+FROZEN_SECONDS: Final = 8.0
+"""Past the lease's 1.5 s and the group's 6 s: another one leads, and has its partitions."""
 AFTERWARDS: Final = 150
 """Messages that go through before the round ends."""
 
@@ -117,7 +118,7 @@ def _faults() -> tuple[Fault, ...]:
     for who in ("relay", "inbox", "projection"):
         for name in ("written", "committed"):
             where, meaning = POINTS[name]
-            does = f"SIGSTOP of the {who} for 4 s: {meaning}; then it goes on."
+            does = f"SIGSTOP of the {who} for 8 s: {meaning}; then it goes on."
             made.append(Fault(f"{who}.freeze.{name}", does, _frozen(who, where)))
     return tuple(made)
 

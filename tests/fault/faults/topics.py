@@ -42,6 +42,7 @@ async def sent_twice(world: World, _: random.Random) -> None:
 async def truncated(world: World, _: random.Random) -> None:
     """Below the marks: what was taken is not needed any more."""
     ends = {tp: at for tp, at in world.notes.judged_to.items() if tp.topic == TOPIC}
+    assert sum(ends.values()) > 0, "there is nothing to cut yet"
     await _delete_before(world, ends)
     await world.acknowledged(AFTERWARDS)
 

@@ -47,7 +47,7 @@ GLANCES: Final = f"""
 with page as materialized (
     select l.epoch, l.xid, l.gp, l.recorded_at, l.type, l.partition_key, l.occurred_at,
            case when l.type = any($9::text[]) then l.event_id end as event_id,
-           case when l.type = any($10::text[]) then l.schema_version end as schema_version,
+           l.schema_version,
            case when l.type = any($10::text[]) then l.data::text end as data
     from log l where {_IN_REACH}
 ), seen as (
@@ -55,7 +55,7 @@ with page as materialized (
            array_agg(p.partition_key) as keys, array_agg(p.occurred_at) as occurred,
            array_agg(p.recorded_at) as recorded,
            case when cardinality($9::text[]) > 0 then array_agg(p.event_id) end as event_ids,
-           case when cardinality($10::text[]) > 0 then array_agg(p.schema_version) end as versions,
+           array_agg(p.schema_version) as versions,
            case when cardinality($10::text[]) > 0 then array_agg(p.data) end as data
     from page p where p.type = any($8)
 )
@@ -72,7 +72,7 @@ class Glance(NamedTuple):
     occurred_at: datetime
     recorded_at: datetime
     event_id: UUID | None
-    schema_version: int | None
+    schema_version: int
     json: str | None
 
     @property
@@ -133,7 +133,7 @@ async def read_glances(  # noqa: PLR0913  # where, how many, and what of them
         names = [types[place - 1] for place in row["types"]]
         columns = (
             names, row["keys"], row["occurred"], row["recorded"], row["event_ids"] or none,
-            row["versions"] or none, row["data"] or none,
+            row["versions"], row["data"] or none,
         )  # fmt: skip
         glances = list(map(Glance._make, zip(*columns, strict=False)))
     return Glanced(row["rows"], position_of(row), row["recorded_at"], glances)

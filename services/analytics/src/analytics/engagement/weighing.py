@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crm_events.errors import UnknownVersionError
 from crm_events.topics import CONTRACT
 from crm_events.upcasters import UPCASTERS, upcast
 
@@ -33,7 +34,7 @@ class Fact(Protocol):
     @property
     def event_id(self) -> UUID | None: ...
     @property
-    def schema_version(self) -> int | None: ...
+    def schema_version(self) -> int: ...
     @property
     def data(self) -> dict[str, Any]: ...
 
@@ -72,7 +73,8 @@ A plain tuple, for one is made per event."""
 def scale(model: ScoringModel) -> Callable[[Fact], Weighed | None]:
     """The model made ready for many facts: a function that weighs one, or says None.
 
-    An event is looked into only where the kinds of its type do.
+    An event is looked into only where the kinds of its type do. One of a version that this release
+    does not know raises UnknownVersionError, for what it means may have changed.
     """
     rules: dict[str, list[Rule]] = {}
     for kind in model.kinds:
@@ -84,6 +86,7 @@ def scale(model: ScoringModel) -> Callable[[Fact], Weighed | None]:
         for name, of_type in rules.items()
         if of_type[0].one_of is None and name not in with_amount
     }
+    newest = {name: CONTRACT.classes[name].version for name in rules}
     rate, landmark = model.decay.rate, model.landmark
 
     def weigh(logged: Fact) -> Weighed | None:
@@ -93,6 +96,8 @@ def scale(model: ScoringModel) -> Callable[[Fact], Weighed | None]:
             rule = None if of_type is None else _first_that_takes(of_type, logged)
             if rule is None:
                 return None
+        if logged.schema_version > newest[logged.type]:
+            raise UnknownVersionError(logged.type, logged.schema_version)
         occurred_at, recorded_at = logged.occurred_at, logged.recorded_at
         at = occurred_at if occurred_at <= recorded_at else happened_at(occurred_at, recorded_at)
         log_weight = rule.log_weight + rate * (at - landmark).total_seconds()
@@ -130,7 +135,7 @@ def _as_this_release_writes_it(logged: Fact) -> dict[str, Any]:
     Raises UnknownVersionError.
     """
     version, present = logged.schema_version, CONTRACT.classes[logged.type].version
-    if version is None or version == present:
+    if version == present:
         return logged.data
     return upcast(
         logged.data, type=logged.type, version=version, to_version=present, upcasters=UPCASTERS
