@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,22 +63,3 @@ class System:
 
     async def database(self, service: str) -> asyncpg.Connection:
         return await asyncpg.connect(self.stack.service_database(service))
-
-
-def kill(service: Service) -> None:
-    """kill -9, and start it again at once; back when it is ready."""
-    assert service.process is not None
-    service.process.kill()
-    service.process.wait()
-    service.start()
-    service.wait_ready()
-
-
-def freeze(service: Service) -> None:
-    assert service.process is not None
-    os.kill(service.process.pid, signal.SIGSTOP)
-
-
-def thaw(service: Service) -> None:
-    assert service.process is not None
-    os.kill(service.process.pid, signal.SIGCONT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from analytics.engagement.moved import Due, score_moved
 from analytics.engagement.sums import Sums
 from analytics.engagement.weighing import scale
 from crm_events.analytics import ScoreMoved
+from crm_events.errors import UnknownVersionError
 from crm_events.examples import SUBJECT, load, released
 from crm_events.topics import CONTRACT
 from heard import DAY, LANDMARK, customer, logged
@@ -38,6 +40,14 @@ def test_the_default_model_weighs_every_example_of_its_types(released_type):
     assert rule.kind.type == released_type[0]
     assert example.partition_key == UUID(SUBJECT)
     assert math.isfinite(log_weight)
+
+
+@pytest.mark.parametrize("released_type", [e for e in HEARD if e[0] in model.types], ids=str)
+def test_an_event_of_an_unknown_version_is_scored_by_nobody(released_type):
+    later = replace(load(*released_type).recorded(), schema_version=99)
+
+    with pytest.raises(UnknownVersionError, match="99"):
+        scale(model)(logged(later))
 
 
 def test_every_type_analytics_names_has_an_example():
