@@ -34,6 +34,27 @@ from log l where l.topic = 'contacts.activity' and l.sequence is null limit 1
 """
 
 
+# The codec refuses a stream's version 0; no decider of ours ever gives it.
+UNDECODABLE: Final = """
+insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
+                 partition_key, occurred_at, topic, partition, data)
+select (select max(epoch) from log_epoch), now(), $1, 0, $1, $2, 1, l.partition_key, now(),
+       'contacts.activity', l.partition, '{}'
+from log l where l.topic = 'contacts.activity' and l.sequence is null limit 1
+"""
+# The newest score of somebody once more, under a version of which this release knows nothing.
+LATER_SCORE: Final = """
+insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
+                 partition_key, occurred_at, topic, partition, data)
+select l.epoch, now(), $1, 1, $1, l.type, 9, l.partition_key, now(), l.topic, l.partition, l.data
+from log l where l.topic = 'analytics.scores' and l.sequence is null
+order by l.epoch desc, l.xid desc, l.gp desc limit 1
+"""
+STOPPED: Final = """
+select 1 from projection_checkpoint where name = 'scores' and stopped is not null
+"""
+
+
 async def sent_twice(world: World, _: random.Random) -> None:
     await world.command("contacts", "republish", "--topic", TOPIC)
     await world.acknowledged(AFTERWARDS)
@@ -92,6 +113,46 @@ async def unknown_type(world: World, _: random.Random) -> None:
             )
 
         await world.until(heard, within_seconds=SOON_SECONDS, what="the record of unknown type")
+
+
+async def undecodable(world: World, _: random.Random) -> None:
+    """A record whose envelope no reader can decode is kept aside, its number is not missed."""
+    event_id = new_id()
+    async with world.database("contacts") as connection:
+        await connection.execute(UNDECODABLE, event_id, UNKNOWN)
+    world.notes.unknown_types = [UNKNOWN]
+    world.notes.quarantined += 1
+    await world.acknowledged(AFTERWARDS)
+    async with world.database("analytics") as connection:
+
+        async def kept_aside() -> bool:
+            return bool(
+                await connection.fetchval("select 1 from quarantine where event_id = $1", event_id)
+            )
+
+        await world.until(kept_aside, within_seconds=SOON_SECONDS, what="the record kept aside")
+        stands = await connection.fetchval("select type from log where event_id = $1", event_id)
+    assert stands == "crm.quarantined", f"{stands} stands in its place"
+
+
+async def unknown_version(world: World, _: random.Random) -> None:
+    """It stops the models that name the type, and no other, until a release that knows it."""
+    event_id = new_id()
+    async with world.database("analytics") as connection:
+        await connection.execute(LATER_SCORE, event_id)
+    async with world.database("contacts") as connection:
+
+        async def stopped() -> bool:
+            return bool(await connection.fetchval(STOPPED))
+
+        await world.until(stopped, within_seconds=SOON_SECONDS, what="the stop of the scores")
+        await world.acknowledged(AFTERWARDS)
+        others = await connection.fetch("select name, stopped from projection_checkpoint")
+        assert {row["name"] for row in others if row["stopped"]} == {"scores"}, str(others)
+        # A release that knows the version reads it as this one reads version 1.
+        await connection.execute("update log set schema_version = 1 where event_id = $1", event_id)
+    await world.relay.kill()
+    await world.relay.start()
 
 
 async def far_times(world: World, _: random.Random) -> None:
@@ -200,6 +261,10 @@ FAULTS: Final = (
           made_anew_and_longer, weight=1),
     Fault("topics.unknown-type", "A record as a later release would send it.", unknown_type,
           weight=1),
+    Fault("topics.undecodable", "A record whose envelope cannot be decoded.", undecodable,
+          weight=1),
+    Fault("topics.unknown-version", "A known type in a version that no release here knows.",
+          unknown_version, weight=1),
     Fault("topics.far-times", "Events ten years ahead and ten years behind.", far_times,
           weight=1),
 )  # fmt: skip
