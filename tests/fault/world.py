@@ -281,8 +281,10 @@ class World:
         connection = await asyncpg.connect(url, timeout=10)
         try:
             yield connection
-        finally:
-            await connection.close()
+        except BaseException:
+            connection.terminate()  # it may be in the middle of a statement
+            raise
+        await connection.close()
 
     async def holder(self, service: str) -> Process:
         """The process that holds the service's lease: it relays and folds."""

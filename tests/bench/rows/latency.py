@@ -50,6 +50,11 @@ class Watch:
         self._waiting[customer_id].append(since)
         self.owed += 1
 
+    def forget(self) -> None:
+        """What was expected so far concerns nobody."""
+        self._waiting.clear()
+        self.owed = 0
+
     async def look(self) -> None:
         row = await self._pool.fetchrow(self._sql)
         now = time.perf_counter()
@@ -60,6 +65,16 @@ class Watch:
                 self._seen[customer_id] += 1
                 self.owed -= 1
                 self.took.append((since, now - since))
+
+    async def begin_behind(self, count: int) -> None:
+        """Wait until so many events are seen, and count from there."""
+        async with asyncio.timeout(SEEN_WITHIN_S):
+            while True:
+                row = await self._pool.fetchrow(self._sql)
+                if sum(row[1] or ()) >= count:
+                    self._seen.update(zip(row[0], row[1], strict=True))
+                    return
+                await asyncio.sleep(LOOK_EVERY_S)
 
     async def run(self) -> None:
         while True:
@@ -159,6 +174,11 @@ def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant
                 key = new_write_key()
                 await keep_key(core.pool, key, name="bench", scopes=[COLLECT])
                 send = _posting(client, processes["api"].url, key, watch, core.pool)
+                # Whoever is new is registered: known users are what is measured.
+                for one in people_only(PEOPLE):
+                    await send([one._replace(number=-one.number - 1)], time.perf_counter())
+                await watch.begin_behind(PEOPLE)
+                watch.forget()
                 return await measured(bench, "collector to score", watch, send)
 
         yield (kith,)
@@ -193,10 +213,11 @@ def _posting(
             }
             for one in batch
         ]
-        answer = await client.post(
-            f"{url}/v1/batch", content=orjson.dumps({"batch": messages, "writeKey": key})
-        )
-        answer.raise_for_status()
+        body = orjson.dumps({"batch": messages, "writeKey": key})
+        while (await client.post(f"{url}/v1/batch", content=body)).status_code != httpx.codes.OK:
+            await asyncio.sleep(
+                LOOK_EVERY_S
+            )  # as an SDK: again, and it counts from when it was due
         for one in batch:
             if one.customer_id not in known:
                 known[one.customer_id] = await pool.fetchval(
