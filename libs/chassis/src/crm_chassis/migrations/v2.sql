@@ -54,7 +54,9 @@ update log_epoch
 set server_started_at = pg_postmaster_start_time(), table_oid = tableoid, settled_at = now(),
     timeline = server_timeline();
 
--- As before, and refused unless `p_epoch` is open.
+-- As before, and refused unless `p_epoch` is open; what there is none of costs nothing. Streams are
+-- looked up one by one (`offset 0` keeps it so): a join that was planned while the table was small
+-- would read all of it for every append until somebody analyzes it.
 create or replace function log_append(
     p_epoch int, p_recorded_at timestamptz,
     s_id uuid[], s_expected int[],
@@ -67,14 +69,19 @@ declare
     me    xid8;
     other record;
 begin
-    perform pg_advisory_xact_lock(k) from (
-        select distinct hashtextextended(id::text, 0) as k from unnest(s_id) as u(id) order by k
-    ) keys;
+    if cardinality(s_id) = 1 then  -- most calls: no order of locks to keep, one row to look up
+        perform pg_advisory_xact_lock(hashtextextended(s_id[1]::text, 0));
+    else
+        perform pg_advisory_xact_lock(k) from (
+            select distinct hashtextextended(id::text, 0) as k from unnest(s_id) as u(id) order by k
+        ) keys;
+    end if;
     perform open_epoch(p_epoch);
     me := pg_current_xact_id();
     for other in
         select u.id, u.expected, s.version, s.last_epoch, s.last_xid
-        from unnest(s_id, s_expected) as u(id, expected) left join stream s on s.stream_id = u.id
+        from unnest(s_id, s_expected) as u(id, expected)
+        left join lateral (select * from stream t where t.stream_id = u.id offset 0) s on true
     loop
         if coalesce(other.version, 0) <> other.expected then
             raise exception 'the stream is at version %, not at %',
@@ -86,22 +93,25 @@ begin
                 using errcode = '40001';
         end if;
     end loop;
-    insert into reservation (kind, digest, holder)
-    select * from unnest(r_kind, r_digest, r_holder)
-    on conflict do nothing;
-    for other in
-        select r.kind, r.holder
-        from unnest(r_kind, r_digest, r_holder) as u(kind, digest, holder)
-        join reservation r on r.kind = u.kind and r.digest = u.digest
-        where r.holder <> u.holder
-    loop
-        raise exception 'the identifier is held by another'
-            using errcode = 'KR001', detail = other.kind || ' ' || other.holder::text;
-    end loop;
+    if cardinality(r_kind) > 0 then
+        insert into reservation (kind, digest, holder)
+        select * from unnest(r_kind, r_digest, r_holder)
+        on conflict do nothing;
+        for other in
+            select r.kind, r.holder
+            from unnest(r_kind, r_digest, r_holder) as u(kind, digest, holder)
+            join reservation r on r.kind = u.kind and r.digest = u.digest
+            where r.holder <> u.holder
+        loop
+            raise exception 'the identifier is held by another'
+                using errcode = 'KR001', detail = other.kind || ' ' || other.holder::text;
+        end loop;
+    end if;
     insert into stream (stream_id, version, last_epoch, last_xid)
-    select u.id, u.expected + coalesce(e.number, 0), p_epoch, me
+    select u.id,
+           u.expected + (select count(*) from unnest(e_stream) as t(id) where t.id = u.id),
+           p_epoch, me
     from unnest(s_id, s_expected) as u(id, expected)
-    left join (select id, count(*) as number from unnest(e_stream) as t(id) group by id) e using (id)
     on conflict (stream_id) do update
         set version = excluded.version, last_epoch = excluded.last_epoch, last_xid = excluded.last_xid;
     return query
