@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -11,6 +12,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import uvloop
+from crm_chassis.lifecycle import GARBAGE_AFTER
 from crm_chassis.logs import configure_logs
 from rich.console import Console
 from rich.traceback import Traceback
@@ -127,7 +130,12 @@ def main() -> None:
     if arguments.page:
         write_page(load(DOCS / RESULTS), DOCS)
         return
-    if broken := asyncio.run(run(arguments, rows, console)):
+    # As `crm_chassis.lifecycle` runs a service: Kith's parts and the bare drivers alike.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER, 20, 50)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        broken = runner.run(run(arguments, rows, console))
+    if broken:
         console.print(f"[red]Broken: {', '.join(broken)}")
         raise SystemExit(1)
 

@@ -27,6 +27,7 @@ CUSTOMER, OTHER = UUID(int=10), UUID(int=11)
 def row(number: int, event_id: UUID, customer: UUID = CUSTOMER) -> dict[str, object]:
     return {
         "message_id": f"{SEED}-c1-{number}",
+        "topic": PLACE[0],
         "event_id": event_id,
         "recorded_at": AT,
         "partition_key": customer,
