@@ -61,9 +61,12 @@ fmt: $(READY) ## format, and mend what can be mended
 generate: $(READY) ## write JSON Schemas anew from the event classes
 	@$(BIN)/python -m crm_events.schemas
 
-lock: $(READY) ## renew requirements.lock (hashes, no hosts)
+lock: $(READY) ## renew requirements.lock and the peers' own (hashes, no hosts)
 	@$(BIN)/uv lock --quiet --upgrade
 	@$(BIN)/uv export --quiet --all-packages --all-groups --no-emit-workspace --no-header --output-file requirements.lock >/dev/null
+	@$(BIN)/uv lock --quiet --upgrade --project tests/bench/peers
+	@$(BIN)/uv export --quiet --all-groups --no-header --project tests/bench/peers \
+	  --output-file tests/bench/peers/requirements.lock >/dev/null
 
 clean: ## remove the environment and what tests and the demo left
 	@rm -rf .venv .kith .pytest_cache .ruff_cache .hypothesis .import_linter_cache
