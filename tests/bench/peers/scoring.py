@@ -32,6 +32,7 @@ TOPICS = {EVENTS: "peers.events", WARM_EVENTS: "peers.events-warm", QUICK_EVENTS
 LONGEST_S, STARTED_WITHIN_S = 180.0, 60.0
 LOOK_EVERY_S = 0.05
 KILL_AFTER = 0.45
+QUIET_S = 2.0
 TASKSET = shutil.which("taskset") or ""
 Decoded = tuple[UUID, Total]
 _rounds = itertools.count(1)
@@ -193,8 +194,15 @@ def _contestant(
                     figures["back_s"] = time.perf_counter() - began
                 with bench.watch(engine=running.process.pid):
                     async with bench.timed() as timed:
-                        await durable(bench.kafka, running, group, out if engine.out else "", topic,
-                                      events)  # fmt: skip
+                        await durable(
+                            bench.kafka,
+                            running,
+                            group,
+                            out if engine.out else "",
+                            topic,
+                            events,
+                            exactly=not (killed and engine.out),
+                        )
             finally:
                 running.kill()
         table = engine.table.format(g=group, t=topic)
@@ -212,7 +220,7 @@ def _contestant(
 
 
 async def durable(  # noqa: PLR0917  # where to look, and how far
-    kafka: str, running: Running, group: str, out: str, topic: str, events: int
+    kafka: str, running: Running, group: str, out: str, topic: str, events: int, *, exactly: bool
 ) -> None:
     """Until the engine has committed all of it, in its own sense."""
     places = [TopicPartition(topic, n) for n in range(PARTITIONS)]
@@ -221,6 +229,7 @@ async def durable(  # noqa: PLR0917  # where to look, and how far
     await admin.start()
     await consumer.start()
     try:
+        before = -1
         async with asyncio.timeout(LONGEST_S):
             while True:
                 running.check()
@@ -234,9 +243,11 @@ async def durable(  # noqa: PLR0917  # where to look, and how far
                         TopicPartition, OffsetAndMetadata
                     ] = await admin.list_consumer_group_offsets(group, partitions=places)
                     done = sum(max(one.offset, 0) for one in offsets.values())
-                if done >= events:
+                # States that went out twice count twice there: then the end is when no more come.
+                if done >= events and (exactly or done == before):
                     return
-                await asyncio.sleep(LOOK_EVERY_S)
+                before = done
+                await asyncio.sleep(LOOK_EVERY_S if exactly else QUIET_S)
     finally:
         await consumer.stop()
         await admin.close()
