@@ -125,7 +125,7 @@ async def test_a_service_starts_before_its_database_does_and_is_alive_meanwhile(
 
     assert alive.json() == {"stalled": []}
     assert away.json() == {"database": "away"}
-    assert ready.json() == {"database": "ready"}
+    assert ready.json() == {"database": "ready", "log": "settled"}
     assert code == 0, log
 
 
