@@ -45,7 +45,7 @@ class Scored:
     counted: int
 
     def agrees(self, s: float | None, s_negative: float | None, counted: int) -> bool:
-        return counted == self.counted and _close(s, self.s) and _close(s_negative, self.s_negative)
+        return counted == self.counted and close(s, self.s) and close(s_negative, self.s_negative)
 
 
 def bought(facts: Iterable[Sent]) -> Bought | None:
@@ -94,10 +94,6 @@ def net(members: Iterable[Scored]) -> float | None:
 
 def close(one: float | None, other: float | None) -> bool:
     """Do two logarithms stand for the same value, to 1e-9 of it?"""
-    return _close(one, other)
-
-
-def _close(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
     return abs(one - other) <= CLOSE * max(1.0, abs(one))

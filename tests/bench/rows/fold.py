@@ -13,9 +13,9 @@ from analytics.bootstrap import Core
 from analytics.engagement.engagement import READ_SUMS, WRITE_SUMS
 from analytics.engagement.model import ScoringModel
 from crm_chassis.log.entries import Statement
-from crm_chassis.log.position import START, Position
+from crm_chassis.log.position import LAST, START, Position
 from crm_chassis.log.statements import guarded
-from crm_chassis.log.tail import GLANCES, LAST
+from crm_chassis.log.tail import GLANCES
 from crm_chassis.projection.model import ReadModel
 from crm_chassis.projection.projector import MOVE, PAGE_ROWS, REGISTER, Projector
 

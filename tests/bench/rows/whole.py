@@ -8,17 +8,13 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from analytics.bootstrap import HEARS
-from crm_chassis.clock import utc_now
 from crm_chassis.inbox.loop import Inbox
-from crm_chassis.relay.relay import Relay
-from crm_events.topics import CONTRACT
 
 from tests.bench.bench import Bench
-from tests.bench.filled import add_events, draw
-from tests.bench.load import CUSTOMERS
-from tests.bench.product import Leads, analytics_on, contacts_on
+from tests.bench.product import analytics_on, contacts_on
 from tests.bench.row import Contestant, Row, Run, at_least
 from tests.bench.rows.fold import COUNTED, projector
+from tests.bench.rows.relay import fill_own, relay_of
 from tests.bench.topics import drop_topics
 
 EVENTS = 500_000
@@ -32,24 +28,8 @@ async def publish(bench: Bench, events: int) -> None:
     """That many purchases of 50,000 customers in contacts' topic, sent by its relay."""
     await drop_topics(bench.kafka)
     async with contacts_on(bench) as placed:
-        pool = placed.core.pool
-        async with pool.acquire() as connection:
-            await connection.execute("set transaction_timeout = 0; set statement_timeout = 0")
-            await draw(connection, CUSTOMERS)
-            await add_events(connection, 1, events, CUSTOMERS, heard=False)
-            await connection.execute("vacuum (analyze) log", timeout=120)
-            await connection.execute("reset transaction_timeout; reset statement_timeout")
-        relay = Relay(
-            pool=pool,
-            contract=CONTRACT,
-            service="contacts",
-            bootstrap=bench.kafka,
-            replication_factor=1,
-            min_insync=1,
-            lease=Leads(),
-            wake=asyncio.Event(),
-            clock=utc_now,
-        )
+        await fill_own(placed.core.pool, events)
+        relay = relay_of(bench, placed.core.pool)
         try:
             while await relay.turn():
                 pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Position(NamedTuple):
@@ -33,3 +33,11 @@ class Position(NamedTuple):
 
 START = Position(0, 0, 0)
 """Before the first row."""
+
+LAST: Final = Position(2**31 - 1, 2**64 - 1, 2**63 - 1)
+"""Behind every row."""
+
+
+def bounds(after: Position, until: Position) -> tuple[Any, ...]:
+    """The first six arguments of a statement that reads behind `after`, up to `until`."""
+    return (after.epoch, str(after.xid), after.gp, until.epoch, str(until.xid), until.gp)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from crm_chassis.log.logged import COLUMNS
-from crm_chassis.log.position import Position
+from crm_chassis.log.position import LAST, Position, bounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-
-LAST: Final = Position(2**31 - 1, 2**64 - 1, 2**63 - 1)
 
 # A row is in reach when every transaction that could still write before it has ended. Rows of
 # an earlier epoch are settled.
@@ -103,7 +101,7 @@ async def read_page(
 
     `rows` of each says how many there were; `data` of the last is None where it is of another type.
     """
-    return await pool.fetch(PAGE, *_between(after, until), limit, list(types))
+    return await pool.fetch(PAGE, *bounds(after, until), limit, list(types))
 
 
 async def read_glances(  # noqa: PLR0913  # where, how many, and what of them
@@ -119,7 +117,7 @@ async def read_glances(  # noqa: PLR0913  # where, how many, and what of them
     """The next rows behind `after`, at most `limit`, as glances; None where there are none."""
     row = await pool.fetchrow(
         GLANCES,
-        *_between(after, until),
+        *bounds(after, until),
         limit,
         list(types),
         list(with_id),
@@ -137,10 +135,6 @@ async def read_glances(  # noqa: PLR0913  # where, how many, and what of them
         )  # fmt: skip
         glances = list(map(Glance._make, zip(*columns, strict=False)))
     return Glanced(row["rows"], position_of(row), row["recorded_at"], glances)
-
-
-def _between(after: Position, until: Position) -> tuple[Any, ...]:
-    return (after.epoch, str(after.xid), after.gp, until.epoch, str(until.xid), until.gp)
 
 
 def position_of(row: asyncpg.Record) -> Position:

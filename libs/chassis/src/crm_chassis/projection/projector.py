@@ -15,9 +15,9 @@ from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error, sqlstate
 from crm_chassis.log.entries import Statement
-from crm_chassis.log.position import START, Position
+from crm_chassis.log.position import LAST, START, Position
 from crm_chassis.log.statements import guarded
-from crm_chassis.log.tail import LAST, Glance, head, position_of, read_glances, read_page
+from crm_chassis.log.tail import Glance, head, position_of, read_glances, read_page
 from crm_chassis.logs import safe_text
 from crm_chassis.projection.model import GlanceModel
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from crm_chassis.log.position import Position
+from crm_chassis.log.position import LAST, Position, bounds
+from crm_chassis.log.tail import position_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +26,6 @@ SCAN_ROWS: Final = 20_000
 
 # Where `_PAGE` selects what; by number, which is twice as fast as by name.
 TOPIC, PARTITION, EVENT_ID, RECORDED_AT_MS, DATA = 3, 4, 5, 13, 14
-
-LAST: Final = Position(2**31 - 1, 2**64 - 1, 2**63 - 1)
 
 _BETWEEN: Final = """
     l.sequence is null and l.topic is not null
@@ -148,12 +147,3 @@ async def _window_end(pool: asyncpg.Pool, after: Position, until: Position) -> P
     """Position of the last row that one page looks at; None where there are fewer."""
     row = await pool.fetchrow(_WINDOW_END, *bounds(after, until), SCAN_ROWS - 1)
     return None if row is None else position_of(row)
-
-
-def position_of(row: asyncpg.Record) -> Position:
-    return Position(row["epoch"], int(row["xid"]), row["gp"])
-
-
-def bounds(after: Position, until: Position) -> tuple[Any, ...]:
-    """The first six arguments of a statement that reads behind `after`, up to `until`."""
-    return (after.epoch, str(after.xid), after.gp, until.epoch, str(until.xid), until.gp)

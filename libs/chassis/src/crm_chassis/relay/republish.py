@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.log.position import START, Position
-from crm_chassis.relay.page import bounds, position_of
+from crm_chassis.log.position import START, Position, bounds
+from crm_chassis.log.tail import position_of
 from crm_chassis.relay.progress import MAIN, UNKNOWN_OFFSET, load
 
 if TYPE_CHECKING:

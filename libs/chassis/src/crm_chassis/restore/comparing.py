@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.relay.page import LAST, bounds, position_of
+from crm_chassis.log.position import LAST, bounds
+from crm_chassis.log.tail import position_of
 from crm_chassis.relay.progress import load
 
 if TYPE_CHECKING:
