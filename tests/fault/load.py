@@ -36,6 +36,14 @@ class Sent:
     amount: Decimal = Decimal(0)
 
 
+Numbered = tuple[Sent, dict[str, Any]]
+"""A message, and what is remembered of it."""
+
+
+class RefusedError(Exception):
+    """A batch was not taken for so long that its sender gave up."""
+
+
 @dataclass
 class Load:
     """Sends again, under the same ids, until it is told 200: then a message is acknowledged.
@@ -51,14 +59,19 @@ class Load:
     accepted: dict[str, list[Sent]] = field(default_factory=lambda: defaultdict(list))
     links: set[tuple[str, str]] = field(default_factory=set)  # (visitor, user)
     answers: Counter[int] = field(default_factory=Counter)  # by status; 0: no answer came
-    _streams: dict[int, Iterator[tuple[Sent, dict[str, Any]]]] = field(default_factory=dict)
+    _streams: dict[int, Iterator[Numbered]] = field(default_factory=dict)
+    _unanswered: dict[int, list[Numbered]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         return sum(map(len, self.accepted.values()))
 
     async def send(self, stop: asyncio.Event, *, per_second: float = PER_SECOND) -> None:
-        """Send at this rate until `stop`; every batch that was begun is seen through."""
+        """Send at this rate until `stop`; every batch that was begun is seen through.
+
+        Raises:
+            ExceptionGroup: of RefusedError. What has no answer yet is sent first the next time.
+        """
         async with httpx.AsyncClient(timeout=5) as client, asyncio.TaskGroup() as tasks:
             for sender in range(SENDERS):
                 tasks.create_task(self._send_as(sender, client, stop, per_second / SENDERS))
@@ -85,8 +98,10 @@ class Load:
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             due = loop.time() + BATCH / per_second
-            batch = [next(stream) for _ in range(BATCH)]
+            batch = self._unanswered.get(sender) or [next(stream) for _ in range(BATCH)]
+            self._unanswered[sender] = batch
             await self._deliver(client, [message for _, message in batch])
+            del self._unanswered[sender]
             for sent, message in batch:
                 self.accepted[sent.bearer].append(sent)
                 visitor = message.get("anonymousId")
@@ -96,21 +111,23 @@ class Load:
 
     async def _deliver(self, client: httpx.AsyncClient, batch: list[dict[str, Any]]) -> None:
         body = orjson.dumps({"batch": batch, "writeKey": self.write_key})
-        async with asyncio.timeout(GIVE_UP_SECONDS):
-            while True:
-                try:
-                    answer = await client.post(f"{self.collector}/v1/batch", content=body)
-                except httpx.TransportError:
-                    self.answers[0] += 1
-                else:
-                    self.answers[answer.status_code] += 1
-                    if answer.status_code == httpx.codes.OK:
-                        assert answer.json() == {"success": True}, answer.text
-                        return
-                    _must_say_come_back(answer)
-                await asyncio.sleep(RETRY_SECONDS)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + GIVE_UP_SECONDS
+        while loop.time() < until:
+            try:
+                answer = await client.post(f"{self.collector}/v1/batch", content=body)
+            except httpx.TransportError:
+                self.answers[0] += 1
+            else:
+                self.answers[answer.status_code] += 1
+                if answer.status_code == httpx.codes.OK:
+                    assert answer.json() == {"success": True}, answer.text
+                    return
+                _must_say_come_back(answer)
+            await asyncio.sleep(RETRY_SECONDS)
+        raise RefusedError(f"a batch was refused for {GIVE_UP_SECONDS} s")
 
-    def _messages(self, sender: int) -> Iterator[tuple[Sent, dict[str, Any]]]:
+    def _messages(self, sender: int) -> Iterator[Numbered]:
         rng = random.Random(f"{self.seed}-{sender}")  # noqa: S311  # a repeatable load
         mine = [f"{self.seed}c{n:03d}" for n in range(CUSTOMERS) if n % SENDERS == sender]
         numbers: Counter[str] = Counter()
@@ -138,7 +155,7 @@ class Load:
         rng: random.Random,
         *,
         visitor: str | None = None,
-    ) -> tuple[Sent, dict[str, Any]]:
+    ) -> Numbered:
         numbers[bearer] += 1
         number = numbers[bearer]
         at = self.began + number * APART + timedelta(microseconds=number)

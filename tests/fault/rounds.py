@@ -14,6 +14,7 @@ import asyncpg
 from crm_stack.small_disk import can_mount
 
 from tests.fault.judge import Judge
+from tests.fault.load import RefusedError
 from tests.fault.verdict import Round
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def run_rounds(
         this = Round(number, fault.name, time.monotonic() - began)
         rng = random.Random(f"{verdict.seed}-{number}")  # noqa: S311  # a repeatable fault
         verdict.rounds.append(this)
-        async with _load(world), _pauses(world, this):
+        async with _load(world, this), _pauses(world, this):
             await asyncio.sleep(BEFORE_SECONDS)
             try:
                 async with asyncio.timeout(LONGEST_FAULT_SECONDS):
@@ -85,15 +86,23 @@ async def run_rounds(
 
 
 @asynccontextmanager
-async def _load(world: World) -> AsyncGenerator[None]:
-    """200 messages a second while the body runs; what was begun is seen through."""
+async def _load(world: World, this: Round | None = None) -> AsyncGenerator[None]:
+    """200 messages a second while the body runs; what was begun is seen through.
+
+    Where a sender had to give up, the round is told so.
+    """
     stop = asyncio.Event()
     sending = asyncio.create_task(world.load.send(stop))
     try:
         yield
     finally:
         stop.set()
-        await sending
+        try:
+            await sending
+        except* RefusedError as refused:
+            if this is None:
+                raise
+            this.broken = f"{this.broken or ''} {refused.exceptions[0]}".strip()
 
 
 async def _heal(world: World) -> None:
@@ -102,8 +111,7 @@ async def _heal(world: World) -> None:
     for process in world.processes:
         if process.alive:
             process.thaw()
-        else:
-            await process.start()
+    await world.supervise()
 
 
 @asynccontextmanager

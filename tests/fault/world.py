@@ -251,6 +251,12 @@ class World:
             await process.postgres.stop()
             self._extra.remove(process)
 
+    async def supervise(self) -> None:
+        """Start what has ended, as whatever keeps processes alive would; all are ready then."""
+        for process in self.processes:
+            if not process.alive:
+                await process.start()
+
     async def command(self, service: str, *arguments: str) -> str:
         """Run a service's own command, as an operator would; what it printed."""
         command = self._templates[service].command

@@ -55,6 +55,7 @@ async def dump_and_load(world: World, _: random.Random) -> None:
         for service, dump in zip(SERVICES, dumps, strict=True):
             url = await asyncio.to_thread(stack.service_database, service)
             await asyncio.to_thread(restoring.load, server, url, dump)
+        await world.supervise()  # without their tables they end
 
     await _restored(world, put_back)
 

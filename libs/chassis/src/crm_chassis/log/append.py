@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from crm_chassis.log.entries import (
 )
 from crm_chassis.log.logged import COLUMNS, LoggedEvent
 from crm_chassis.log.position import Position
+from crm_chassis.log.together import Call, Together
 from crm_chassis.partitioning import partition_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Log:
         self._keyring = keyring
         self._clock = clock
         self._wakeups = wakeups
+        self._together = Together(pool)
         self._epoch: int | None = None
         self._forgets: list[Callable[[], None]] = []
         wakeups.when_connected(self._forget)
@@ -150,18 +151,19 @@ class Log:
         except MissingKeyError:
             await self.confirm(epoch)  # in a restored database the key may be gone with its rows
             raise
-        async with self._pool.acquire() as connection:
-            try:
-                if not streams and not reservations and not also:
-                    rows = await connection.fetch(APPEND_FACTS, epoch, recorded_at, *columns)
-                else:
-                    rows = await self._append_streams(
-                        connection,
-                        (epoch, recorded_at, *_heads(streams, reservations), *columns),
-                        also,
-                    )
-            except Exception as error:
-                raise self._told(error, epoch) from error
+        heads = _heads(streams, reservations)
+        try:
+            if not streams and not reservations and not also:
+                rows = await self._pool.fetch(APPEND_FACTS, epoch, recorded_at, *columns)
+            elif facts or reservations or also:
+                rows = await self._alone((epoch, recorded_at, *heads, *columns), also)
+            else:
+                call = Call(epoch, recorded_at, heads[0], heads[1], columns)
+                rows = await self._together.append(call) if call.joins else None
+                if rows is None:
+                    rows = await self._alone((epoch, recorded_at, *heads, *columns))
+        except Exception as error:
+            raise self._told(error, epoch) from error
         inserted = frozenset(row["o_stream"] for row in rows)
         known = frozenset(fact.stream_id for fact in facts) - inserted
         metrics.LOG_DUPLICATE_FACTS.inc(len(known))
@@ -196,12 +198,12 @@ class Log:
             )
         return [LoggedEvent(row, self._contract, keys) for row in rows]
 
-    async def _append_streams(
-        self, connection: asyncpg.Connection, arguments: tuple[Any, ...], also: Sequence[Statement]
+    async def _alone(
+        self, arguments: tuple[Any, ...], also: Sequence[Statement] = ()
     ) -> list[asyncpg.Record]:
         if not also:
-            return await connection.fetch(APPEND_STREAMS, *arguments)
-        async with connection.transaction():
+            return await self._pool.fetch(APPEND_STREAMS, *arguments)
+        async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(APPEND_STREAMS, *arguments)
             for statement in also:
                 await connection.execute(statement.sql, *statement.args)
@@ -250,34 +252,35 @@ class Log:
             raise LookupError(f"{event.type} is not in the contract")
         data = seal(event, event_id=new.event_id, subject=_subject(new), keys=keys)
         partition = None if topic is None else partition_of(new.partition_key, topic.partitions)
-        recorded = Recorded(
-            event_id=new.event_id,
-            type=event.type,
-            schema_version=event.version,
-            stream_id=stream_id,
-            stream_version=version,
-            partition_key=new.partition_key,
-            occurred_at=new.occurred_at,
-            recorded_at=recorded_at,
-            data=data,
-            topic=None if topic is None else topic.name,
-            partition=partition,
-            meta=new.meta,
-        )
-        _refuse_too_large(recorded)
+        name = None if topic is None else topic.name
+        if len(data) >= SURELY_FITS or new.meta:
+            _refuse_too_large(
+                Recorded(
+                    event_id=new.event_id,
+                    type=event.type,
+                    schema_version=event.version,
+                    stream_id=stream_id,
+                    stream_version=version,
+                    partition_key=new.partition_key,
+                    occurred_at=new.occurred_at,
+                    recorded_at=recorded_at,
+                    data=data,
+                    topic=name,
+                    partition=partition,
+                    meta=new.meta,
+                    sequence=MOST_DIGITS,
+                )
+            )
         meta = orjson.dumps(dict(new.meta)).decode() if new.meta else None
         return (
             stream_id, version, new.event_id, event.type, event.version, new.partition_key,
-            new.occurred_at, recorded.topic, partition, data, meta,
+            new.occurred_at, name, partition, data, meta,
         )  # fmt: skip
 
 
 def _refuse_too_large(recorded: Recorded) -> None:
-    """Measure the record as Kafka would take it; only where it could be too large at all."""
-    if len(recorded.data) < SURELY_FITS and not recorded.meta:
-        return
-    numbered = replace(recorded, sequence=MOST_DIGITS)
-    size = record_size(*to_record(numbered, publisher=SIZED_AS))
+    """Measure the record as Kafka would take it, with the longest of numbers."""
+    size = record_size(*to_record(recorded, publisher=SIZED_AS))
     if size > MAX_RECORD_BYTES:
         raise EventTooLargeError(recorded.event_id, size, MAX_RECORD_BYTES)
 

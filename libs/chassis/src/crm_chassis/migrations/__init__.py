@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _logger = structlog.stdlib.get_logger(__name__)
 
-Release = Literal["v1", "v2"]
-RELEASES: Final[tuple[Release, ...]] = ("v1", "v2")
+Release = Literal["v1", "v2", "v3"]
+RELEASES: Final[tuple[Release, ...]] = ("v1", "v2", "v3")
 
 LOCK: Final = 0x6B69_7468  # "kith": one migration at a time in a database
 LOCK_WAIT_S: Final = 60.0
