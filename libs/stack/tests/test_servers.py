@@ -3,10 +3,12 @@ import contextlib
 import os
 import shutil
 import socket
+from dataclasses import replace
 
 import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from crm_stack import addresses
 from crm_stack.errors import StackError
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
@@ -192,3 +194,12 @@ def test_where_postgres_may_not_enter_its_files_lie_elsewhere(stack, tmp_path):
 
     assert answered
     assert files.is_relative_to("/var/lib/kith")
+
+
+@pytest.mark.connected
+def test_a_cluster_id_may_begin_with_a_dash(tmp_path):
+    """One in 64 does: it is random, and its characters are those of a URL."""
+    addresses.save(replace(addresses.load(tmp_path), kafka_cluster_id=f"-{'A' * 21}"), tmp_path)
+
+    with Stack(tmp_path) as stack:
+        assert stack.kafka.running

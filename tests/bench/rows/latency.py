@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import defaultdict, deque
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from uuid import UUID
+from operator import itemgetter
 
 import asyncpg
 import httpx
 import orjson
 from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
+from crm_chassis.log.position import Position
+from crm_chassis.log.tail import position_of
 
 from tests.bench.bench import Bench
 from tests.bench.load import Sample, customer, latency, open_loop, samples
@@ -26,65 +28,60 @@ RATE = 1_000
 BATCH = 10
 SECONDS, WARM_SECONDS, QUICK_SECONDS = 20, 5, 2
 PEOPLE = 500
-LOOK_EVERY_S = 0.004
+LOOK_EVERY_S = 0.002
+SEEN_EVERY_S = 0.1
 SEEN_WITHIN_S = 60
-OWN = (
-    "select array_agg(customer_id), array_agg(n) from (select customer_id, count(*) as n "
-    "from timeline_entry group by customer_id) t"
-)
-SCORED = "select array_agg(customer_id), array_agg(counted) from engagement"
+PURCHASES = """
+select l.data ->> 'message_id', l.epoch, l.xid::text as xid, l.gp from log l
+where l.type = 'contacts.purchase.completed' order by l.epoch, l.xid, l.gp
+"""
+STANDS = "select epoch, xid::text as xid, gp from projection_checkpoint where name = $1"
+OWN = "select count(*)::int from timeline_entry where type = 'contacts.purchase.completed'"
+SCORED = "select coalesce(sum(counted), 0)::int from engagement"
 
 
 class Watch:
-    """Which events are seen: the n-th of a customer when the read model counts n of theirs."""
+    """When each event was to be seen in a read model: when its checkpoint had passed the event.
 
-    def __init__(self, pool: asyncpg.Pool, sql: str) -> None:
-        self._pool = pool
-        self._sql = sql
-        self._waiting: dict[UUID, deque[float]] = defaultdict(deque)
-        self._seen: dict[UUID, int] = defaultdict(int)
-        self.took: list[tuple[float, float]] = []  # (from, seconds)
-        self.owed = 0
+    The checkpoint moves with the rows, so looking at it costs one row, however many there are.
+    """
 
-    def expect(self, customer_id: UUID, since: float) -> None:
-        self._waiting[customer_id].append(since)
-        self.owed += 1
+    def __init__(self, pool: asyncpg.Pool, model: str, count: str) -> None:
+        self.pool = pool
+        self._model = model
+        self._count = count
+        self._since: dict[str, float] = {}  # by message id
+        self._stood: list[tuple[Position, float]] = []  # where, first seen when
 
     def forget(self) -> None:
         """What was expected so far concerns nobody."""
-        self._waiting.clear()
-        self.owed = 0
+        self._since.clear()
 
-    async def look(self) -> None:
-        row = await self._pool.fetchrow(self._sql)
-        now = time.perf_counter()
-        for customer_id, counted in zip(row[0] or (), row[1] or (), strict=True):
-            waiting = self._waiting[customer_id]
-            while self._seen[customer_id] < counted and waiting:
-                since = waiting.popleft()
-                self._seen[customer_id] += 1
-                self.owed -= 1
-                self.took.append((since, now - since))
-
-    async def begin_behind(self, count: int) -> None:
-        """Wait until so many events are seen, and count from there."""
-        async with asyncio.timeout(SEEN_WITHIN_S):
-            while True:
-                row = await self._pool.fetchrow(self._sql)
-                if sum(row[1] or ()) >= count:
-                    self._seen.update(zip(row[0], row[1], strict=True))
-                    return
-                await asyncio.sleep(LOOK_EVERY_S)
+    def expect(self, message_id: str, since: float) -> None:
+        self._since[message_id] = since
 
     async def run(self) -> None:
         while True:
-            await self.look()
+            at = position_of(await self.pool.fetchrow(STANDS, self._model))
+            if not self._stood or at > self._stood[-1][0]:
+                self._stood.append((at, time.perf_counter()))
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def all_seen(self) -> None:
+    async def all_seen(self, count: int) -> None:
+        """Wait until the model counts so many."""
         async with asyncio.timeout(SEEN_WITHIN_S):
-            while self.owed:
-                await asyncio.sleep(LOOK_EVERY_S)
+            while await self.pool.fetchval(self._count) < count:
+                await asyncio.sleep(SEEN_EVERY_S)
+
+    async def took(self) -> list[tuple[float, float]]:
+        """Of each event that was expected since when, and for how many seconds."""
+        found: list[tuple[float, float]] = []
+        for row in await self.pool.fetch(PURCHASES):
+            since = self._since.get(row[0])
+            place = bisect_left(self._stood, position_of(row), key=itemgetter(0))
+            if since is not None and place < len(self._stood):
+                found.append((since, self._stood[place][1] - since))
+        return found
 
 
 async def measured(
@@ -92,8 +89,12 @@ async def measured(
     who: str,
     watch: Watch,
     send: Callable[[Sequence[Sample], float], Awaitable[None]],
+    before: int = 0,
 ) -> Run:
-    """Send batches of ten in an open loop; what was due in the warm-up is not counted."""
+    """Send batches of ten in an open loop; what was due in the warm-up is not counted.
+
+    `before`: events that the model counts already.
+    """
     warm, seconds = (0, QUICK_SECONDS) if bench.quick else (WARM_SECONDS, SECONDS)
     events = list(people_only((warm + seconds) * RATE))
 
@@ -105,24 +106,26 @@ async def measured(
         async with bench.timed() as timed:
             began = time.perf_counter()
             late = await open_loop(begin, rate=RATE / BATCH, seconds=warm + seconds)
-            await watch.all_seen()
+            await watch.all_seen(before + len(events))
+            await asyncio.sleep(LOOK_EVERY_S * 2)  # the last look is behind the last event
     finally:
         looking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await looking
-    took = [seconds for since, seconds in watch.took if since >= began + warm]
+    every = await watch.took()
+    took = [seconds for since, seconds in every if since >= began + warm]
     return timed.run(
         "kith",
         who,
         events=len(took),
         latency=latency(took, late),
-        correct=watch.owed == 0 and len(watch.took) == len(events),
+        correct=len(every) == len(events),
         settings={"events/s": RATE, "a call": BATCH, "looked at every ms": LOOK_EVERY_S * 1e3},
     )
 
 
 def people_only(count: int) -> Iterator[Sample]:
-    """Events of 500 customers in turn, so that looking at all of them costs little."""
+    """Events of 500 customers in turn."""
     for n, one in enumerate(samples(count)):
         yield one._replace(customer_id=customer(n % PEOPLE + 1))
 
@@ -136,15 +139,8 @@ async def own(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             await mint(core.pool, {one.customer_id for one in people_only(PEOPLE)})
             worker = service(bench, "contacts", placed.url, role="worker")
             await opened.enter_async_context(running(bench, worker=worker))
-            watch = Watch(core.pool, OWN)
-
-            async def send(batch: Sequence[Sample], _: float) -> None:
-                await core.log.append(facts=[order(one) for one in batch])
-                now = time.perf_counter()
-                for one in batch:
-                    watch.expect(one.customer_id, now)
-
-            return await measured(bench, "contacts' timeline", watch, send)
+            watch = Watch(core.pool, "timeline", OWN)
+            return await measured(bench, "contacts' timeline", watch, _appending(core, watch))
 
     yield (kith,)
 
@@ -166,20 +162,20 @@ def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant
                 if by_http:
                     processes["api"] = service(bench, "contacts", contacts.url, role="api")
                 await stack.enter_async_context(running(bench, **processes))
-                watch = Watch(analytics.core.pool, SCORED)
+                watch = Watch(analytics.core.pool, "engagement", SCORED)
                 if not by_http:
                     await mint(core.pool, {one.customer_id for one in people_only(PEOPLE)})
                     return await measured(bench, "analytics' score", watch, _appending(core, watch))
                 client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
                 key = new_write_key()
                 await keep_key(core.pool, key, name="bench", scopes=[COLLECT])
-                send = _posting(client, processes["api"].url, key, watch, core.pool)
+                send = _posting(client, processes["api"].url, key, watch)
                 # Whoever is new is registered: known users are what is measured.
                 for one in people_only(PEOPLE):
                     await send([one._replace(number=-one.number - 1)], time.perf_counter())
-                await watch.begin_behind(PEOPLE)
+                await watch.all_seen(PEOPLE)
                 watch.forget()
-                return await measured(bench, "collector to score", watch, send)
+                return await measured(bench, "collector to score", watch, send, before=PEOPLE)
 
         yield (kith,)
 
@@ -191,16 +187,15 @@ def _appending(core: object, watch: Watch) -> Callable[[Sequence[Sample], float]
         await core.log.append(facts=[order(one) for one in batch])
         now = time.perf_counter()
         for one in batch:
-            watch.expect(one.customer_id, now)
+            watch.expect(f"m{one.number}", now)
 
     return send
 
 
 def _posting(
-    client: httpx.AsyncClient, url: str, key: str, watch: Watch, pool: asyncpg.Pool
+    client: httpx.AsyncClient, url: str, key: str, watch: Watch
 ) -> Callable[[Sequence[Sample], float], Awaitable[None]]:
-    """From when a request was due; whom a user id belongs to is asked after the first answer."""
-    known: dict[UUID, UUID] = {}
+    """From when a request was due."""
 
     async def send(batch: Sequence[Sample], due: float) -> None:
         messages = [
@@ -219,13 +214,7 @@ def _posting(
                 LOOK_EVERY_S
             )  # as an SDK: again, and it counts from when it was due
         for one in batch:
-            if one.customer_id not in known:
-                known[one.customer_id] = await pool.fetchval(
-                    "select partition_key from log where type = 'contacts.purchase.completed' "
-                    "and data->>'message_id' = $1",
-                    f"m{one.number}",
-                )
-            watch.expect(known[one.customer_id], due)
+            watch.expect(f"m{one.number}", due)
 
     return send
 

@@ -14,7 +14,7 @@ from crm_chassis.ids import new_id
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import START
 from crm_chassis.log.tail import Glance, read_glances, read_page
-from crm_chassis.projection import projector
+from crm_chassis.projection import pages
 from crm_chassis.projection.model import BatchModel, GlanceModel
 from crm_chassis.projection.projector import Projector, standing_at
 from probe import Counted, Named, Probe
@@ -58,7 +58,7 @@ class Held:
 @pytest.fixture
 async def filled(probe: Probe, monkeypatch) -> list[UUID]:
     """A log of several pages, most rows of a type that is folded, and some of another."""
-    monkeypatch.setattr(projector, "PAGE_ROWS", PAGE_ROWS)
+    monkeypatch.setattr(pages, "PAGE_ROWS", PAGE_ROWS)
     async with probe.pool.acquire() as connection:
         await connection.execute(TABLES)
     customers = [new_id() for _ in range(5)]

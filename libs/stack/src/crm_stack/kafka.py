@@ -223,8 +223,7 @@ class Kafka(Server):
                     "kafka.tools.StorageTool",
                     "format",
                     "--ignore-formatted",
-                    "--cluster-id",
-                    self._cluster_id,
+                    f"--cluster-id={self._cluster_id}",  # it may begin with a dash
                     "--config",
                     str(properties),
                 ],

@@ -1,0 +1,138 @@
+"""Pages of the log as the models at one position want them, the next one read ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from crm_chassis.log.position import LAST, START, Position
+from crm_chassis.log.tail import Glance, head, position_of, read_glances, read_page
+from crm_chassis.projection.model import GlanceModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from crm_chassis.projection.model import ReadModel
+
+PAGE_ROWS: Final = 5_000
+LOOK_BEHIND_SECONDS: Final = 1.0
+FEWEST_ROWS: Final = 50
+LONGEST_WRITE_SECONDS: Final = 0.05
+"""A write holds a transaction id, and that holds every tail back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of the log as the models at one position want them; `rows` counts all of them."""
+
+    rows: int
+    end: Position
+    recorded_at: datetime
+    events: Sequence[asyncpg.Record] = ()  # of the types that models decode
+    glances: Sequence[Glance] = ()
+
+    def has_any(self, model: ReadModel) -> bool:
+        """Does it have an event of the model?"""
+        types = set(model.types)
+        if isinstance(model, GlanceModel):
+            return any(one.type in types for one in self.glances)
+        return any(row["type"] in types for row in self.events)
+
+    def since(self, model: ReadModel) -> datetime:
+        """When the first event of the model on this page was recorded."""
+        types = set(model.types)
+        times = [row["recorded_at"] for row in self.events if row["type"] in types]
+        times += [one.recorded_at for one in self.glances if one.type in types]
+        return times[0] if times else self.recorded_at
+
+
+class Pages:
+    """Reads the log page by page; while a full one is folded the next is read."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._rows = PAGE_ROWS
+        self._ahead: dict[_Wanted, asyncio.Task[Page | None]] = {}
+        self._last = START
+        self._looked_at = float("-inf")
+
+    async def next(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
+        """The rows behind `position`; None where there are none."""
+        # A page holds what these models asked for: at the same place others ask for other rows.
+        reading = self._ahead.pop((position, _names(models)), None)
+        page = None if reading is None else await reading
+        page = page or await self._read(position, models)
+        if page is not None and page.rows >= self._rows:
+            reading = asyncio.create_task(self._read(page.end, models))
+            self._ahead[page.end, _names(models)] = reading
+        return page
+
+    async def behind(self, page: Page) -> int:
+        """How many rows the log has behind a page; looks at most once a second."""
+        now = time.monotonic()
+        if page.rows < self._rows:
+            self._last = page.end
+        elif now - self._looked_at >= LOOK_BEHIND_SECONDS:
+            self._looked_at = now
+            self._last = await head(self._pool)
+        return max(0, self._last.gp - page.end.gp)  # numbers are given in order: nearly exact
+
+    async def keep(self, standing: Mapping[Position, Sequence[ReadModel]]) -> None:
+        """Give up pages that nobody wants any more, whatever became of them."""
+        wanted = {(position, _names(models)) for position, models in standing.items()}
+        dropped = [self._ahead.pop(one) for one in self._ahead.keys() - wanted]
+        for reading in dropped:
+            reading.cancel()
+        if dropped:
+            await asyncio.wait(dropped)
+        for reading in dropped:
+            if not reading.cancelled():
+                reading.exception()
+
+    def fit(self, seconds: float, rows: int) -> None:
+        """Shrink pages whose write took too long, let them grow again when it did not."""
+        if seconds > LONGEST_WRITE_SECONDS:
+            self._rows = max(FEWEST_ROWS, min(self._rows, rows) // 2)
+        elif self._rows < PAGE_ROWS:
+            self._rows = min(PAGE_ROWS, self._rows + self._rows // 4)
+
+    async def _read(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
+        """The next rows, read as the models want them; all stop at the same row."""
+        glancing = [model for model in models if isinstance(model, GlanceModel)]
+        decoding = [model for model in models if not isinstance(model, GlanceModel)]
+        page: Page | None = None
+        if decoding:
+            types = sorted({kind for model in decoding for kind in model.types})
+            rows = await read_page(self._pool, position, limit=self._rows, types=types)
+            if not rows:
+                return None
+            last = rows[-1]
+            page = Page(last["rows"], position_of(last), last["recorded_at"], rows)
+        if glancing:
+            found = await read_glances(
+                self._pool,
+                position,
+                limit=self._rows if page is None else page.rows,
+                types=sorted({kind for model in glancing for kind in model.types}),
+                with_id=sorted({kind for model in glancing for kind in model.with_id}),
+                with_data=sorted({kind for model in glancing for kind in model.with_data}),
+                until=LAST if page is None else page.end,
+            )
+            if found is None:
+                return page
+            events = () if page is None else page.events
+            page = Page(found.rows, found.end, found.recorded_at, events, found.glances)
+        return page
+
+
+_Wanted = tuple[Position, tuple[str, ...]]
+"""Where a page begins, and for which models it is read."""
+
+
+def _names(models: Sequence[ReadModel]) -> tuple[str, ...]:
+    return tuple(f"{model.name} {model.version}" for model in models)
