@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +22,7 @@ from crm_stack.stack import Stack
 
 from demo.running import Service, Services
 from tests.fault.load import Load
+from tests.fault.process import EXIT_SECONDS, Process
 from tests.fault.proxy.kafka import KafkaProxy
 from tests.fault.proxy.postgres import PostgresProxy
 from tests.fault.proxy.tcp import Connection
@@ -33,7 +32,6 @@ MEMBERS: Final = ("a", "b", "c")
 HISTORY: Final = timedelta(days=80)
 POLL_SECONDS: Final = 0.1
 LEVEL_SECONDS: Final = 60.0
-EXIT_SECONDS: Final = 20.0
 COMMAND_SECONDS: Final = 150.0
 HEARS: Final = {"contacts": "analytics", "analytics": "contacts"}
 """Whom each listens to."""
@@ -47,70 +45,6 @@ BEHIND: Final = """
 select count(*) from projection_checkpoint c, lateral (
     select 1 from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp) limit 1) x
 """
-
-
-@dataclass
-class Process:
-    """One process of a service, and the proxy through which it alone reaches PostgreSQL."""
-
-    name: str
-    service: Service
-    postgres: PostgresProxy
-
-    @property
-    def pid(self) -> int:
-        assert self.service.process is not None, f"{self.name} was never started"
-        return self.service.process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self.service.process is not None and self.service.process.poll() is None
-
-    async def start(self) -> None:
-        """Start it, and wait until it is ready."""
-        self.service.start()
-        await asyncio.to_thread(self.service.wait_ready)
-
-    def start_soon(self) -> None:
-        """Start it; what it needs may be away."""
-        self.service.start()
-
-    async def kill(self) -> None:
-        """SIGKILL; nothing of it is left when this returns."""
-        assert self.alive, f"{self.name} was gone before it was killed"
-        os.kill(self.pid, signal.SIGKILL)
-        await self.ended()
-
-    def terminate(self) -> None:
-        """SIGTERM: asked to end."""
-        assert self.alive, f"{self.name} was gone before it was asked to end"
-        os.kill(self.pid, signal.SIGTERM)
-
-    async def ended(self, within_seconds: float = EXIT_SECONDS) -> int:
-        """Wait until it has ended; its exit code."""
-        assert self.service.process is not None, f"{self.name} was never started"
-        return await asyncio.to_thread(self.service.process.wait, within_seconds)
-
-    async def freeze(self) -> None:
-        """SIGSTOP; it stands when this returns."""
-        os.kill(self.pid, signal.SIGSTOP)
-        async with asyncio.timeout(EXIT_SECONDS):
-            while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
-                await asyncio.sleep(POLL_SECONDS / 10)
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        os.kill(self.pid, signal.SIGCONT)
-
-    def rss_bytes(self) -> int:
-        """Its resident memory; 0 where it does not run."""
-        try:
-            return psutil.Process(self.pid).memory_info().rss
-        except psutil.NoSuchProcess:
-            return 0
-
-    def last_words(self) -> str:
-        return self.service.last_words()
 
 
 @dataclass

@@ -13,7 +13,8 @@ from tests.fault.proxy.points import Where
 if TYPE_CHECKING:
     import random
 
-    from tests.fault.world import Process, World
+    from tests.fault.process import Process
+    from tests.fault.world import World
 
 FROZEN_SECONDS: Final = 8.0
 """Past the lease's 1.5 s and the group's 6 s: another one leads, and has its partitions."""

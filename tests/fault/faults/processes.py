@@ -10,7 +10,8 @@ from tests.fault.fault import Fault
 if TYPE_CHECKING:
     import random
 
-    from tests.fault.world import Process, World
+    from tests.fault.process import Process
+    from tests.fault.world import World
 
 FROZEN_SECONDS: Final = 4.0
 """Well past the lease's 1.5 s: another one leads, and the frozen one wakes up a zombie."""

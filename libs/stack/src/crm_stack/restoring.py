@@ -113,18 +113,21 @@ def dump(server: Postgres, database_url: str) -> Path:
 
 
 def load(server: Postgres, database_url: str, archive: Path) -> None:
-    """Fill an empty database, whose owner exists, from an archive of `dump`.
+    """Fill an empty database, whose owner exists, from an archive of `dump`, and analyze it.
 
     Raises:
         StackError: any statement of it failed; nothing of it is kept then.
     """
+    database = _database(database_url)
     server.run(
         "pg_restore",
-        f"--dbname={_url(server, _database(database_url))}",
+        f"--dbname={_url(server, database)}",
         "--single-transaction",
         str(archive),
         within_seconds=_COPY_SECONDS,
     )
+    # A dump has no statistics: until the tables are analyzed queries are planned as if for none.
+    run_apart(_ask(server, "analyze", database=database))
 
 
 def _copy_into(folder: Path, *, of: Postgres, by: Postgres, more: tuple[str, ...] = ()) -> None:
@@ -148,9 +151,11 @@ def _url(server: Postgres, database: str) -> str:
     return server.admin_url.removesuffix(f"/{ADMIN}") + f"/{database}"
 
 
-async def _ask(server: Postgres, sql: str, *arguments: object) -> Any:  # noqa: ANN401  # a value
+async def _ask(
+    server: Postgres, sql: str, *arguments: object, database: str = ADMIN
+) -> Any:  # noqa: ANN401  # a value
     try:
-        connection = await asyncpg.connect(server.admin_url, timeout=_CONNECT_SECONDS)
+        connection = await asyncpg.connect(_url(server, database), timeout=_CONNECT_SECONDS)
         try:
             return await connection.fetchval(sql, *arguments)
         finally:
