@@ -13,8 +13,9 @@ from operator import itemgetter
 import asyncpg
 import httpx
 import orjson
+from contacts.bootstrap import Core
 from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
-from crm_chassis.log.position import Position
+from crm_chassis.log.position import START, Position
 from crm_chassis.log.tail import position_of
 
 from tests.bench.bench import Bench
@@ -28,7 +29,7 @@ RATE = 1_000
 BATCH = 10
 SECONDS, WARM_SECONDS, QUICK_SECONDS = 20, 5, 2
 PEOPLE = 500
-LOOK_EVERY_S = 0.002
+LOOK_EVERY_S = 0.004
 SEEN_EVERY_S = 0.1
 SEEN_WITHIN_S = 60
 PURCHASES = """
@@ -62,7 +63,8 @@ class Watch:
 
     async def run(self) -> None:
         while True:
-            at = position_of(await self.pool.fetchrow(STANDS, self._model))
+            row = await self.pool.fetchrow(STANDS, self._model)
+            at = START if row is None else position_of(row)  # none until the worker runs
             if not self._stood or at > self._stood[-1][0]:
                 self._stood.append((at, time.perf_counter()))
             await asyncio.sleep(LOOK_EVERY_S)
@@ -139,6 +141,7 @@ async def own(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             await mint(core.pool, {one.customer_id for one in people_only(PEOPLE)})
             worker = service(bench, "contacts", placed.url, role="worker")
             await opened.enter_async_context(running(bench, worker=worker))
+            await opened.enter_async_context(waking(core))
             watch = Watch(core.pool, "timeline", OWN)
             return await measured(bench, "contacts' timeline", watch, _appending(core, watch))
 
@@ -162,8 +165,9 @@ def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant
                 if by_http:
                     processes["api"] = service(bench, "contacts", contacts.url, role="api")
                 await stack.enter_async_context(running(bench, **processes))
-                watch = Watch(analytics.core.pool, "engagement", SCORED)
+                watch = Watch(analytics.core.pool, "score.engagement", SCORED)
                 if not by_http:
+                    await stack.enter_async_context(waking(core))
                     await mint(core.pool, {one.customer_id for one in people_only(PEOPLE)})
                     return await measured(bench, "analytics' score", watch, _appending(core, watch))
                 client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
@@ -182,7 +186,19 @@ def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant
     return opened
 
 
-def _appending(core: object, watch: Watch) -> Callable[[Sequence[Sample], float], Awaitable[None]]:
+@asynccontextmanager
+async def waking(core: Core) -> AsyncIterator[None]:
+    """What is appended here is told to the workers, as a service's own process tells them."""
+    stop = asyncio.Event()
+    telling = asyncio.create_task(core.wakeups.run(stop, beat=lambda: None))
+    try:
+        yield
+    finally:
+        stop.set()
+        await telling
+
+
+def _appending(core: Core, watch: Watch) -> Callable[[Sequence[Sample], float], Awaitable[None]]:
     async def send(batch: Sequence[Sample], _: float) -> None:
         await core.log.append(facts=[order(one) for one in batch])
         now = time.perf_counter()

@@ -42,7 +42,7 @@ SCORES: Final = UUID("5d5c1a0e-6a0b-5f6e-9d0f-3a1c3b0b7f11")
 """Namespace of score streams: one per model name and customer."""
 
 MOST_PER_TURN: Final = 100
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.2
 WITHOUT_LEASE_SECONDS: Final = 0.5
 FAR_BEHIND_ROWS: Final = 20_000
 """While a fold has so much ahead of it, its scores are about to move again: publish slowly."""
