@@ -151,9 +151,7 @@ def _url(server: Postgres, database: str) -> str:
     return server.admin_url.removesuffix(f"/{ADMIN}") + f"/{database}"
 
 
-async def _ask(
-    server: Postgres, sql: str, *arguments: object, database: str = ADMIN
-) -> Any:  # noqa: ANN401  # a value
+async def _ask(server: Postgres, sql: str, *arguments: object, database: str = ADMIN) -> Any:  # noqa: ANN401  # a value
     try:
         connection = await asyncpg.connect(_url(server, database), timeout=_CONNECT_SECONDS)
         try:

@@ -27,6 +27,8 @@ REFUSED_CLASSES: Final = ("22", "54")
 
 # The marks move first: `guard` is read before the first row comes out. A mark that another member
 # moved, or that is about to be moved by another, fails the comparison and so the statement.
+# Nobody waits for the disk: what PostgreSQL forgets in a crash is forgotten with its marks, and
+# Kafka has it. Whatever is decided on it commits later in the same WAL.
 TAKE: Final = """
 with moved as (
     update inbox_mark m
@@ -39,7 +41,7 @@ with moved as (
     returning 1
 ),
 guard as materialized (
-    select open_epoch(null) as epoch
+    select open_epoch(null) as epoch, set_config('synchronous_commit', 'off', true)
     where assert_moved((select count(*) from moved), cardinality($1))
 ),
 kept as (

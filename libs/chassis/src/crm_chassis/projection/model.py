@@ -73,6 +73,8 @@ class Projection(Generic[R]):
     the row an event belongs to (in primary-key order), or a list of them. A fold takes the row
     as it is (None: there is none) and the event, and returns the row as it shall be (None: there
     shall be none). It is pure: no clock, no id, no I/O.
+
+    `fresh`: each event has a row of its own, so none is there before and none is read.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Projection(Generic[R]):
     row: type[R]
     key: Callable[[LoggedEvent[Any]], Key | list[Key]]
     opens: bool = False
+    fresh: bool = False
     _folds: dict[str, Callable[[R | None, LoggedEvent[Any]], R | None]] = field(
         default_factory=dict[str, "Callable[[R | None, LoggedEvent[Any]], R | None]"]
     )
@@ -139,11 +142,13 @@ class Projection(Generic[R]):
         self, pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]
     ) -> Sequence[Statement]:
         """Read the rows of a batch's keys, fold, and say what is to be written."""
-        keys: set[Key] = set()
-        for entry in logged:
-            named = self.key(entry)
-            keys.update(named if isinstance(named, list) else (named,))
-        rows = await self._read(pool, keys)
+        rows: dict[Key, R] = {}
+        if not self.fresh:
+            keys: set[Key] = set()
+            for entry in logged:
+                named = self.key(entry)
+                keys.update(named if isinstance(named, list) else (named,))
+            rows = await self._read(pool, keys)
         changed = self.fold_into(rows, logged)
         kept = [rows[key] for key in changed if key in rows]
         gone = [key for key in changed if key not in rows]
@@ -222,18 +227,21 @@ class _TableSql:
             if rest
             else "do nothing"
         )
+        same = " and ".join(f't."{key}" = k."{key}"' for key in keys)
+        # Rows are looked up one by one (`offset 0` keeps it so): a join that was planned while the
+        # table was small would read all of it for every page.
         # S608: the names come from the table's definition in code, never from input.
         return cls(
             names=names,
             key_at=tuple(names.index(key) for key in keys),
             json_at=tuple(at for at, js in enumerate(is_json) if js),
             key_width=len(keys),
-            select=f"select {shown} from {table.name} t join unnest({key_arrays}) as k({listed})"  # noqa: S608
-            f" using ({listed})",
+            select=f"select {shown} from unnest({key_arrays}) as k({listed}) "  # noqa: S608
+            f"cross join lateral (select * from {table.name} t where {same} offset 0) t",
             upsert=f"insert into {table.name} ({', '.join(quoted)}) select {taken} "  # noqa: S608
             f"from unnest({arrays}) as u({', '.join(quoted)}) on conflict ({listed}) {action}",
-            delete=f"delete from {table.name} t using unnest({key_arrays}) as k({listed}) where "  # noqa: S608
-            + " and ".join(f't."{key}" = k."{key}"' for key in keys),
+            delete=f"delete from {table.name} t using unnest({key_arrays}) as k({listed}) "  # noqa: S608
+            f"where {same}",
         )
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.05
 TURN_S: Final = 0.02
-"""From the beginning of a turn to the next one's: what comes meanwhile costs one produce request."""
+"""From the beginning of a turn to the next: what comes meanwhile costs one produce request."""
 WITHOUT_LEASE_S: Final = 0.5
 LOOK_FOR_REWINDS_S: Final = 1.0
 CHECK_TOPICS_WITHIN_S: Final = 30.0

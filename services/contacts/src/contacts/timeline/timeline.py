@@ -81,7 +81,13 @@ def _place(logged: LoggedEvent[Any]) -> Key:
 
 
 timeline: Final = Projection[Entry](
-    name="timeline", version=1, table=timeline_entry, row=Entry, key=_place, opens=True
+    name="timeline",
+    version=1,
+    table=timeline_entry,
+    row=Entry,
+    key=_place,
+    opens=True,
+    fresh=True,
 )
 
 
