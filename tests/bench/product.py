@@ -22,7 +22,7 @@ from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import Fact, NewEvent
-from crm_chassis.migrations import migrate
+from crm_chassis.migrations.running import migrate
 from crm_events.contacts import OrderCompleted
 from crm_events.keys import Kek, wrap
 from crm_events.money import Money

@@ -20,7 +20,7 @@ from crm_chassis.database import close_pool, open_pool
 from crm_chassis.lease import Lease
 from crm_chassis.log.append import Log
 from crm_chassis.log.logged import LoggedEvent
-from crm_chassis.migrations import migrate
+from crm_chassis.migrations.running import migrate
 from crm_chassis.projection.projector import Projector
 from crm_events.keys import Kek
 from crm_events.topics import CONTRACT

@@ -15,7 +15,7 @@ from contacts.bootstrap import MIGRATIONS, READ_MODELS, Core, application
 from contacts.settings import ContactsSettings
 from crm_chassis.apikeys import COLLECT, keep_key, new_api_key, new_write_key
 from crm_chassis.database import close_pool, open_pool
-from crm_chassis.migrations import migrate
+from crm_chassis.migrations.running import migrate
 from crm_chassis.projection.projector import Projector
 from crm_events.keys import Kek
 from fastapi import FastAPI

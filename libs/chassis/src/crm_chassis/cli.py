@@ -16,7 +16,7 @@ from crm_chassis.errors import is_dependency_error
 from crm_chassis.kafka_topics import WrongTopicError
 from crm_chassis.lifecycle import run_until_signalled
 from crm_chassis.logs import configure_logs, safe_text
-from crm_chassis.migrations import is_current, migrate
+from crm_chassis.migrations import is_current
 from crm_chassis.relay.republish import NothingToRepublishError, republish
 from crm_chassis.restore.comparing import DivergedError, HoleError
 from crm_chassis.restore.inserting import CannotRecoverError
@@ -106,7 +106,7 @@ def service_cli(
         location = told.database_url.get_secret_value()
 
         async def migrated(stop: asyncio.Event) -> bool:
-            return await migrate(location, migrations, beat=lambda: None, stop=stop)
+            return await _migrate_to_head(location, migrations, beat=lambda: None, stop=stop)
 
         raise typer.Exit(run_until_signalled(migrated))
 
@@ -167,10 +167,18 @@ def prepare_database(
     async def prepare(stop: asyncio.Event, *, beat: Callable[[], None]) -> bool:
         if role is Role.RUN and settings.migrate_on_start:
             location = settings.database_url.get_secret_value()
-            return await migrate(location, migrations, beat=beat, stop=stop)
+            return await _migrate_to_head(location, migrations, beat=beat, stop=stop)
         return await wait_until_migrated(lambda: is_current(pool, migrations), stop, beat=beat)
 
     return prepare
+
+
+async def _migrate_to_head(
+    location: str, migrations: str, *, beat: Callable[[], None], stop: asyncio.Event
+) -> bool:
+    from crm_chassis.migrations.running import migrate  # noqa: PLC0415  # slow, for this one alone
+
+    return await migrate(location, migrations, beat=beat, stop=stop)
 
 
 def _republish(name: str, kind: type[S]) -> Callable[[str, int | None], None]:

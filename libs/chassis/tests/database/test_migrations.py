@@ -7,10 +7,11 @@ import asyncpg
 import pytest
 from crm_chassis import migrations
 from crm_chassis.database import close_pool, open_pool
+from crm_chassis.migrations import running
 
 ENVIRONMENT = """
 from alembic import context
-from crm_chassis.migrations import run_environment
+from crm_chassis.migrations.running import run_environment
 run_environment(context)
 """
 FIRST = """
@@ -51,7 +52,7 @@ async def connection(database):
 
 
 async def migrate(database):
-    return await migrations.migrate(
+    return await running.migrate(
         database, "migrated_service:migrations", beat=lambda: None, stop=asyncio.Event()
     )
 
@@ -90,7 +91,7 @@ async def test_a_migration_waits_for_a_busy_table_without_stopping_its_writers(
         await connection.execute("select * from own")  # holds a lock that `alter` waits for
 
         migrating = asyncio.create_task(
-            migrations.migrate(
+            running.migrate(
                 database,
                 "migrated_service:migrations",
                 beat=Counted(refused, 2),

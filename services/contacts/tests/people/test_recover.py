@@ -14,7 +14,7 @@ from contacts.settings import ContactsSettings
 from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.key_outbox import KeyOutbox
-from crm_chassis.migrations import migrate
+from crm_chassis.migrations.running import migrate
 from crm_chassis.relay.relay import Relay
 from crm_events.topics import CONTRACT
 from pydantic import SecretStr

@@ -1,53 +1,22 @@
-"""The chassis' own tables, and how a service's migrations (Alembic) bring them in and run."""
+"""The chassis' own tables, and whether a database has all that a release asks for.
+
+What runs migrations is in `running`: Alembic takes a while to import, and no start needs it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 import asyncpg
-import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
-
-from crm_chassis.database import CONNECT_TIMEOUT_S
-from crm_chassis.errors import backoff, is_dependency_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from alembic.operations import Operations
-    from alembic.runtime.environment import EnvironmentContext
-    from sqlalchemy.engine import Connection
     from sqlalchemy.engine.interfaces import AdaptedConnection
-
-_logger = structlog.stdlib.get_logger(__name__)
 
 Release = Literal["v1", "v2", "v3"]
 RELEASES: Final[tuple[Release, ...]] = ("v1", "v2", "v3")
-
-LOCK: Final = 0x6B69_7468  # "kith": one migration at a time in a database
-LOCK_WAIT_S: Final = 60.0
-LOCK_POLL_S: Final = 0.2
-ATTEMPTS: Final = 20
-"""Tries of one migration while a writer keeps a table busy or the server is away."""
-
-SESSION: Final = {
-    # A lock waited for stops everybody behind us: rather give up and try again.
-    "lock_timeout": "1s",
-    "timezone": "UTC",
-    "application_name": "migrate",
-}
-
-
-class MigrationLockedError(Exception):
-    """Another process has been migrating this database for longer than we wait."""
 
 
 def statements(release: Release) -> str:
@@ -69,17 +38,6 @@ def apply_chassis(operations: Operations, release: Release) -> None:
     adapted.run_async(lambda driver: driver.execute(statements(release)))
 
 
-def run_environment(context: EnvironmentContext) -> None:
-    """The whole of a service's `env.py`: run the migrations on the connection handed over."""
-    context.configure(
-        connection=context.config.attributes["connection"],
-        target_metadata=None,
-        transaction_per_migration=True,
-    )
-    with context.begin_transaction():
-        context.run_migrations()
-
-
 async def install(dsn: str) -> None:
     """The chassis' tables in an empty database, without a service around them (for tests)."""
     connection = await asyncpg.connect(dsn)
@@ -99,85 +57,14 @@ async def is_current(pool: asyncpg.Pool, location: str) -> bool:
         return False
     rows = await pool.fetch("select version_num from alembic_version")
     found = {cast("str", row["version_num"]) for row in rows}
-    heads, known = _revisions(location)
-    return bool(found) and (found >= heads or not found <= known)
+    newest, known = _revisions(location)
+    return bool(found) and (newest in found or not found <= known)
 
 
 @cache
-def _revisions(location: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The newest and all migrations of this release: files, which do not change while it runs."""
-    scripts = ScriptDirectory.from_config(_config(location))
-    known = frozenset(script.revision for script in scripts.walk_revisions())
-    return frozenset(scripts.get_heads()), known
-
-
-async def migrate(
-    dsn: str, location: str, *, beat: Callable[[], None], stop: asyncio.Event
-) -> bool:
-    """Bring a database to the newest migration in `location` ("contacts:migrations").
-
-    Replicas may do so at once: one works, the others wait. Waits for a server that is away,
-    beating, until `stop` (then False). Raises what a migration raises, MigrationLockedError
-    after 60 s, and a lock that stays busy after 20 tries.
-    """
-    refused = 0
-    waited = 0
-    while not stop.is_set():
-        beat()
-        try:
-            await _upgrade(dsn, location, beat=beat)
-        except Exception as error:
-            if not is_dependency_error(error):
-                raise
-            # Only a server that answers uses up the tries.
-            refused += isinstance(error, asyncpg.PostgresError)
-            if refused >= ATTEMPTS:
-                raise
-            if waited % 30 == 0:
-                _logger.warning("migrate.waiting", because=type(error).__name__)
-            await asyncio.sleep(backoff(waited))
-            waited += 1
-        else:
-            return True
-    return False
-
-
-async def _upgrade(dsn: str, location: str, *, beat: Callable[[], None]) -> None:
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings=SESSION)
-
-    # The lock has a connection of its own and is asked for, not waited for: a session waiting
-    # inside a statement would hold a snapshot, which CREATE INDEX CONCURRENTLY waits for.
-    keeper = await connect()
-    try:
-        await _lock(keeper, beat=beat)
-        engine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool, hide_parameters=True
-        )
-        async with engine.connect() as connection:
-            await connection.run_sync(_to_head, location)
-            await connection.commit()
-    finally:
-        keeper.terminate()
-
-
-async def _lock(keeper: asyncpg.Connection, *, beat: Callable[[], None]) -> None:
-    until = time.monotonic() + LOCK_WAIT_S
-    while not await keeper.fetchval("select pg_try_advisory_lock($1)", LOCK):
-        beat()
-        if time.monotonic() > until:
-            raise MigrationLockedError(f"another process has been migrating for {LOCK_WAIT_S} s")
-        await asyncio.sleep(LOCK_POLL_S)
-
-
-def _to_head(connection: Connection, location: str) -> None:
-    config = _config(location)
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _config(location: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", location)
-    config.set_main_option("path_separator", "os")
-    return config
+def _revisions(location: str) -> tuple[str, frozenset[str]]:
+    """The newest and all migrations of this release: each bears its number in its file's name."""
+    package, _, folder = location.partition(":")
+    files = resources.files(package).joinpath(folder, "versions").iterdir()
+    known = frozenset(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
+    return max(known), known
