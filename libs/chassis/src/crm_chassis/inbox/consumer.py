@@ -28,7 +28,7 @@ DRAIN_S: Final = 3.0
 
 CLOSE_LIMIT_S: Final = 5.0
 SESSION_TIMEOUT_MS: Final = 6_000
-HEARTBEAT_INTERVAL_MS: Final = 1_000
+HEARTBEAT_INTERVAL_MS: Final = 500  # by which the others learn that one left or came
 REBALANCE_TIMEOUT_MS: Final = 10_000  # above the drain
 MAX_POLL_INTERVAL_MS: Final = 86_400_000  # an outage of PostgreSQL is no reason to leave the group
 METADATA_MAX_AGE_MS: Final = 5_000  # a topic that comes back is found within
@@ -112,6 +112,10 @@ async def open_consumer(  # noqa: PLR0913  # each named at the call
 ) -> AsyncGenerator[AIOKafkaConsumer]:
     """A member of the group, entered when it has its first assignment.
 
+    A member that is told to `stop` leaves the group, so that the others take over at once. One that
+    ends otherwise keeps its place until its session is over: it comes back under its name, and the
+    others do not stop meanwhile.
+
     Raises StoppedError, and what aiokafka raises when the brokers are away.
     """
     subscriber = broker.subscriber(
@@ -138,15 +142,25 @@ async def open_consumer(  # noqa: PLR0913  # each named at the call
             raise TypeError(f"FastStream's consumer is a {type(consumer).__name__}")
         yield consumer
     finally:
+        if stop.is_set() and isinstance(subscriber.consumer, AIOKafkaConsumer):
+            _leave_when_stopped(subscriber.consumer)
         async with asyncio.timeout(CLOSE_LIMIT_S):
             await subscriber.stop()
 
 
+def _leave_when_stopped(consumer: AIOKafkaConsumer) -> None:
+    """Have a static member say goodbye as others do: the client leaves it to its session's end."""
+    setattr(_coordinator(consumer), "_group_instance_id", None)  # noqa: B010  # as in `_coordinator`
+
+
 def member_id(consumer: AIOKafkaConsumer) -> str:
     """The id under which the group knows this member; empty outside of one."""
-    # aiokafka has no public name for it; a test holds this to the installed version.
-    coordinator: Any = getattr(consumer, "_coordinator")  # noqa: B009
-    return str(coordinator.member_id)
+    return str(_coordinator(consumer).member_id)
+
+
+def _coordinator(consumer: AIOKafkaConsumer) -> Any:  # noqa: ANN401  # a class of the client's own
+    # aiokafka has no public name for it; tests hold this to the installed version.
+    return getattr(consumer, "_coordinator")  # noqa: B009
 
 
 def has_given_up(consumer: AIOKafkaConsumer) -> bool:
