@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from crm_chassis import metrics
+from crm_chassis.inbox.consumer import SESSION_TIMEOUT_MS
 from crm_chassis.inbox.marks import read_marks
 from wire import Wire, event_id, message, until
 
@@ -373,6 +374,22 @@ async def test_a_replica_that_comes_back_under_its_name_takes_its_partitions_up_
 
     for partition in range(4):
         assert await wire.heard(partition) == expected(6, partition)
+
+
+async def test_what_a_member_had_is_taken_by_the_others_as_soon_as_it_ends(wire: Wire) -> None:
+    await wire.create(partitions=4)
+    async with wire.running("a"):
+        other = await wire.begin("b")
+        for partition in range(4):
+            await wire.send_numbers([1], partition)
+            await wire.taken_through(1, partition)
+
+        await wire.end(other)
+
+        async with asyncio.timeout(SESSION_TIMEOUT_MS / 1_000 - 1):  # nobody waits for its session
+            for partition in range(4):
+                await wire.send_numbers([2], partition)
+                await wire.taken_through(2, partition)
 
 
 async def test_two_members_that_read_one_partition_take_each_record_once(wire: Wire) -> None:
