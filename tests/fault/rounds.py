@@ -10,12 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 from crm_stack.small_disk import can_mount
 
 from tests.fault.judge import Judge
 from tests.fault.load import RefusedError
 from tests.fault.verdict import Round
+from tests.fault.world import AWAY
 
 if TYPE_CHECKING:
     from tests.fault.fault import Fault
@@ -136,6 +136,6 @@ async def _sample(world: World, this: Round) -> None:
                     last = max(last, moved or 0.0)
                     this.pause_s = max(this.pause_s, time.time() - last)
                     await asyncio.sleep(SAMPLE_SECONDS)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except AWAY:
             this.pause_s = max(this.pause_s, time.time() - last)
             await asyncio.sleep(SAMPLE_SECONDS)

@@ -36,6 +36,12 @@ COMMAND_SECONDS: Final = 150.0
 HEARS: Final = {"contacts": "analytics", "analytics": "contacts"}
 """Whom each listens to."""
 
+AWAY: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of a session that ended in the middle of a statement
+)
 OWED: Final = """
 select count(*) from log l, relay_position p
 where p.name = 'main' and l.sequence is null and l.topic is not null
@@ -287,7 +293,7 @@ class World:
                     if not await _heard_all(by_name[listener], by_name[publisher]):
                         return False
                 return True
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except AWAY:
             return False
 
     async def _start(self) -> None:
