@@ -13,7 +13,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from crm_chassis.inbox.taking import TAKE
 from crm_chassis.log.append import APPEND_FACTS, APPEND_STREAMS
+from crm_chassis.log.together import APPEND_EACH
 from crm_chassis.projection.projector import MOVE as PROJECTION_MOVE
+from crm_chassis.projection.projector import MOVE_IDLE
 from crm_chassis.relay.progress import MOVE as RELAY_MOVE
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
@@ -59,7 +61,7 @@ async def rows(database: str) -> list[int]:
 @pytest.mark.parametrize(
     ("what", "statements"),
     [
-        ("collector.append", (APPEND_FACTS, APPEND_STREAMS)),
+        ("collector.append", (APPEND_FACTS, APPEND_STREAMS, APPEND_EACH)),
         ("relay.move", (RELAY_MOVE,)),
         ("inbox.take", (TAKE,)),
         ("projection.move", (f"with w0 as ({PROJECTION_MOVE}",)),
@@ -71,8 +73,10 @@ def test_a_point_knows_the_products_own_statement_and_no_other(what, statements)
         for sql in (
             APPEND_FACTS,
             APPEND_STREAMS,
+            APPEND_EACH,
             RELAY_MOVE,
             TAKE,
+            MOVE_IDLE,
             f"with w0 as ({PROJECTION_MOVE}",
         )
         if any(part in sql for part in STATEMENTS[what])

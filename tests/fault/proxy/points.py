@@ -11,10 +11,14 @@ from tests.fault.proxy.tcp import Connection, Which, every
 
 STATEMENTS: Final = {
     # What the product's own statement holds and no other; a test holds them against the product.
-    "collector.append": ("insert into log (epoch, recorded_at, stream_id", "from log_append("),
+    "collector.append": (
+        "insert into log (epoch, recorded_at, stream_id",
+        "from log_append(",
+        "from log_append_each(",
+    ),
     "relay.move": ("update relay_position p",),
     "inbox.take": ("update inbox_mark m",),
-    "projection.move": ("update projection_checkpoint set",),
+    "projection.move": ("with w0 as (\nupdate projection_checkpoint set",),
 }
 REACHED_SECONDS: Final = 30.0
 

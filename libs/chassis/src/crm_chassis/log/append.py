@@ -167,8 +167,9 @@ class Log:
         inserted = frozenset(row["o_stream"] for row in rows)
         known = frozenset(fact.stream_id for fact in facts) - inserted
         metrics.LOG_DUPLICATE_FACTS.inc(len(known))
-        position = max((Position(epoch, int(r["o_xid"]), r["o_gp"]) for r in rows), default=None)
-        if rows:
+        position: Position | None = None
+        if rows:  # in the order they were inserted in
+            position = Position(epoch, int(rows[-1]["o_xid"]), rows[-1]["o_gp"])
             metrics.LOG_APPENDED_EVENTS.inc(len(rows))
             self._wakeups.signal()
         return Appended(position=position, inserted=inserted, duplicates=known)
