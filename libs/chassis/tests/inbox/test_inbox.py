@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import asyncpg
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import UnknownError
 from crm_chassis import metrics
-from crm_chassis.inbox.consumer import SESSION_TIMEOUT_MS
+from crm_chassis.inbox import consumer
+from crm_chassis.inbox.consumer import SESSION_TIMEOUT_MS, Assignment
 from crm_chassis.inbox.marks import read_marks
 from wire import Wire, event_id, message, until
 
@@ -387,6 +391,60 @@ async def test_what_a_member_had_is_taken_by_the_others_as_soon_as_it_ends(wire:
         await wire.end(other)
 
         async with asyncio.timeout(SESSION_TIMEOUT_MS / 1_000 - 1):  # nobody waits for its session
+            for partition in range(4):
+                await wire.send_numbers([2], partition)
+                await wire.taken_through(2, partition)
+
+
+async def test_an_error_of_the_group_reaches_a_member_that_has_no_partitions(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client tells it in a poll and waits until then; during a rebalance nobody polls."""
+    join = GroupCoordinator._do_rejoin_group
+    failed: list[GroupCoordinator] = []
+
+    async def join_or_fail_once(self: GroupCoordinator, subscription: object) -> bool:
+        if self.generation > 0 and not failed:
+            failed.append(self)
+            raise UnknownError("as a broker may answer")
+        return await join(self, subscription)
+
+    monkeypatch.setattr(GroupCoordinator, "_do_rejoin_group", join_or_fail_once)
+    await wire.create(partitions=4)
+
+    await both_take(wire)
+
+    assert failed, "nothing went wrong"
+
+
+async def test_a_rebalance_that_never_ends_is_given_up(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "REBALANCE_LIMIT_S", 2.0)
+    tell = Assignment.on_partitions_assigned
+    lost: list[Assignment] = []
+
+    async def tell_but_once(self: Assignment, assigned: Collection[TopicPartition]) -> None:
+        if self.turn > 1 and not lost:
+            lost.append(self)
+            return
+        await tell(self, assigned)
+
+    monkeypatch.setattr(Assignment, "on_partitions_assigned", tell_but_once)
+    await wire.create(partitions=4)
+
+    await both_take(wire)
+
+    assert lost, "every rebalance ended"
+
+
+async def both_take(wire: Wire) -> None:
+    """One member takes all, another one comes, and everything is taken by one of them."""
+    async with wire.running("a"):
+        for partition in range(4):
+            await wire.send_numbers([1], partition)
+            await wire.taken_through(1, partition)
+        async with wire.running("b"):
             for partition in range(4):
                 await wire.send_numbers([2], partition)
                 await wire.taken_through(2, partition)

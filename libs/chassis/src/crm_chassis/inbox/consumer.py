@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
@@ -30,6 +32,8 @@ CLOSE_LIMIT_S: Final = 5.0
 SESSION_TIMEOUT_MS: Final = 6_000
 HEARTBEAT_INTERVAL_MS: Final = 500  # by which the others learn that one left or came
 REBALANCE_TIMEOUT_MS: Final = 10_000  # above the drain
+REBALANCE_LIMIT_S: Final = 25.0
+"""Above what a rebalance takes at most, with a request that got lost: longer, and it is none."""
 MAX_POLL_INTERVAL_MS: Final = 86_400_000  # an outage of PostgreSQL is no reason to leave the group
 METADATA_MAX_AGE_MS: Final = 5_000  # a topic that comes back is found within
 REQUEST_TIMEOUT_MS: Final = 10_000
@@ -48,6 +52,7 @@ class Assignment(ConsumerRebalanceListener):
         self.turn = 0
         self.partitions: frozenset[TopicPartition] = frozenset()
         self.settled = False  # no rebalance is under way
+        self.unsettled_at = time.monotonic()  # since when one is, while it is
         self.changed = asyncio.Event()
         self.idle = asyncio.Event()  # no statement is under way
         self.idle.set()
@@ -55,6 +60,7 @@ class Assignment(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         del revoked  # assignors are eager: all of them
         self.turn += 1
+        self.unsettled_at = time.monotonic()
         self.settled = False
         self.partitions = frozenset()
         # Whoever takes over reads marks that are settled. Heartbeats go on meanwhile.
@@ -161,6 +167,20 @@ def member_id(consumer: AIOKafkaConsumer) -> str:
 def _coordinator(consumer: AIOKafkaConsumer) -> Any:  # noqa: ANN401  # a class of the client's own
     # aiokafka has no public name for it; tests hold this to the installed version.
     return getattr(consumer, "_coordinator")  # noqa: B009
+
+
+def check_group(consumer: AIOKafkaConsumer, assignment: Assignment) -> None:
+    """Ask a member without partitions whether it still tries to get some.
+
+    What went wrong with its group the client tells in a poll, and it goes no further until it has
+    told; who has no partitions does not poll.
+
+    Raises KafkaError: the consumer is to be opened anew.
+    """
+    _coordinator(consumer).check_errors()
+    unsettled_s = time.monotonic() - assignment.unsettled_at
+    if not assignment.settled and unsettled_s > REBALANCE_LIMIT_S:
+        raise KafkaTimeoutError(f"a rebalance has not ended after {unsettled_s:.0f} s")
 
 
 def has_given_up(consumer: AIOKafkaConsumer) -> bool:

@@ -18,7 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
-from crm_chassis.inbox.consumer import first_offsets, member_id
+from crm_chassis.inbox.consumer import check_group, first_offsets, member_id
 from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.reading import BEGINNING, Phase, Reading
 from crm_chassis.inbox.reporting import report, silence
@@ -129,6 +129,7 @@ class Member:
         if not partitions:
             if self._assignment.settled:  # more members than partitions
                 self._keep(frozenset())
+            check_group(self._consumer, self._assignment)
             await self._await_change()
             return
         self._reclaims.note(member_id(self._consumer), now=time.monotonic())
@@ -168,6 +169,7 @@ class Member:
     async def _poll(self, stop: asyncio.Event, *, timeout_ms: int, most: int) -> Polled:
         ready = self._ready()
         if not ready:
+            check_group(self._consumer, self._assignment)
             await pause(stop, WAIT_S)
             return {}
         try:
