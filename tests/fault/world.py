@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,6 @@ from typing import Any, Final
 import asyncpg
 import psutil
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 from crm_chassis.clock import utc_now
 from crm_stack.kafka_cluster import KafkaCluster
 from crm_stack.postgres import Postgres
@@ -276,9 +273,7 @@ class World:
         await self.until(enough, within_seconds=within_seconds, what=f"{more} more messages")
 
     async def level(self, within_seconds: float = LEVEL_SECONDS) -> float | None:
-        """Seconds until all is published, heard, folded and told, and no worker is missing in its
-        group; None where it takes longer.
-        """
+        """Seconds until all is published, heard, folded and told; None where it takes longer."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         with contextlib.suppress(TimeoutError):
@@ -297,26 +292,9 @@ class World:
                 for listener, publisher in HEARS.items():
                     if not await _heard_all(by_name[listener], by_name[publisher]):
                         return False
-            return await self._all_joined()
-        except (*AWAY, KafkaError):
+                return True
+        except AWAY:
             return False
-
-    async def _all_joined(self) -> bool:
-        """Is every worker that lives in its group? One that is not does nothing, silently."""
-        living = Counter(
-            one.service.name for one in self.processes if one.alive and one.service.role == "worker"
-        )
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
-        await admin.start()
-        try:
-            answers = await admin.describe_consumer_groups(list(living))
-        finally:
-            await admin.close()
-        groups = [group for answer in answers for group in answer.groups]
-        return all(
-            state == "Stable" and len(members) == living[name]
-            for _, name, state, _, _, members, *_ in groups
-        )
 
     async def _start(self) -> None:
         for process in self.processes:
