@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from crm_chassis import migrations
+from crm_chassis.migrations import running
 
 SERVICES = ("contacts", "analytics")
 
 
 def told_by_alembic(location):
-    config = Config()
-    config.set_main_option("script_location", location)
-    config.set_main_option("path_separator", "os")
-    scripts = ScriptDirectory.from_config(config)
+    scripts = ScriptDirectory.from_config(running._config(location))
     known = {script.revision for script in scripts.walk_revisions()}
     return scripts.get_current_head(), known
 

@@ -48,7 +48,7 @@ class Watch:
     """
 
     def __init__(self, pool: asyncpg.Pool, model: str, count: str) -> None:
-        self.pool = pool
+        self._pool = pool
         self._model = model
         self._count = count
         self._since: dict[str, float] = {}  # by message id
@@ -63,22 +63,23 @@ class Watch:
 
     async def run(self) -> None:
         while True:
-            row = await self.pool.fetchrow(STANDS, self._model)
+            row = await self._pool.fetchrow(STANDS, self._model)
             at = START if row is None else position_of(row)  # none until the worker runs
             if not self._stood or at > self._stood[-1][0]:
                 self._stood.append((at, time.perf_counter()))
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def all_seen(self, count: int) -> None:
-        """Wait until the model counts so many."""
+    async def all_seen(self, count: int) -> bool:
+        """Wait until the model counts so many; False where it counts more."""
         async with asyncio.timeout(SEEN_WITHIN_S):
-            while await self.pool.fetchval(self._count) < count:
+            while (found := await self._pool.fetchval(self._count)) < count:
                 await asyncio.sleep(SEEN_EVERY_S)
+        return found == count
 
     async def took(self) -> list[tuple[float, float]]:
         """Of each event that was expected since when, and for how many seconds."""
         found: list[tuple[float, float]] = []
-        for row in await self.pool.fetch(PURCHASES):
+        for row in await self._pool.fetch(PURCHASES):
             since = self._since.get(row[0])
             place = bisect_left(self._stood, position_of(row), key=itemgetter(0))
             if since is not None and place < len(self._stood):
@@ -108,7 +109,7 @@ async def measured(
         async with bench.timed() as timed:
             began = time.perf_counter()
             late = await open_loop(begin, rate=RATE / BATCH, seconds=warm + seconds)
-            await watch.all_seen(before + len(events))
+            counted = await watch.all_seen(before + len(events))
             await asyncio.sleep(LOOK_EVERY_S * 2)  # the last look is behind the last event
     finally:
         looking.cancel()
@@ -121,7 +122,7 @@ async def measured(
         who,
         events=len(took),
         latency=latency(took, late),
-        correct=len(every) == len(events),
+        correct=counted and len(every) == len(events),
         settings={"events/s": RATE, "a call": BATCH, "looked at every ms": LOOK_EVERY_S * 1e3},
     )
 
@@ -225,10 +226,11 @@ def _posting(
             for one in batch
         ]
         body = orjson.dumps({"batch": messages, "writeKey": key})
-        while (await client.post(f"{url}/v1/batch", content=body)).status_code != httpx.codes.OK:
-            await asyncio.sleep(
-                LOOK_EVERY_S
-            )  # as an SDK: again, and it counts from when it was due
+        answer = await client.post(f"{url}/v1/batch", content=body)
+        while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            await asyncio.sleep(LOOK_EVERY_S)  # as an SDK: it counts from when it was due
+            answer = await client.post(f"{url}/v1/batch", content=body)
+        answer.raise_for_status()
         for one in batch:
             watch.expect(f"m{one.number}", due)
 

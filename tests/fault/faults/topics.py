@@ -28,20 +28,13 @@ SOON_SECONDS: Final = 60.0
 LATER_RELEASE: Final = """
 insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
                  partition_key, occurred_at, topic, partition, data)
-select (select max(epoch) from log_epoch), now(), $1, 1, $1, $2, 7, l.partition_key, now(),
+select (select max(epoch) from log_epoch), now(), $1, $3, $1, $2, 7, l.partition_key, now(),
        'contacts.activity', l.partition, '{"imagined": true}'
 from log l where l.topic = 'contacts.activity' and l.sequence is null limit 1
 """
-
-
-# The codec refuses a stream's version 0; no decider of ours ever gives it.
-UNDECODABLE: Final = """
-insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
-                 partition_key, occurred_at, topic, partition, data)
-select (select max(epoch) from log_epoch), now(), $1, 0, $1, $2, 1, l.partition_key, now(),
-       'contacts.activity', l.partition, '{}'
-from log l where l.topic = 'contacts.activity' and l.sequence is null limit 1
-"""
+FIRST: Final = 1
+NONE_AT_ALL: Final = 0
+"""A stream's version that the codec refuses; no decider of ours ever gives it."""
 # The newest score of somebody once more, under a version of which this release knows nothing.
 LATER_SCORE: Final = """
 insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
@@ -102,7 +95,7 @@ async def unknown_type(world: World, _: random.Random) -> None:
     """Taken like any other, and folded by nobody here."""
     event_id = new_id()
     async with world.database("contacts") as connection:
-        await connection.execute(LATER_RELEASE, event_id, UNKNOWN)
+        await connection.execute(LATER_RELEASE, event_id, UNKNOWN, FIRST)
     world.notes.unknown_types = [UNKNOWN]
     await world.acknowledged(AFTERWARDS)
     async with world.database("analytics") as connection:
@@ -119,7 +112,7 @@ async def undecodable(world: World, _: random.Random) -> None:
     """A record whose envelope no reader can decode is kept aside, its number is not missed."""
     event_id = new_id()
     async with world.database("contacts") as connection:
-        await connection.execute(UNDECODABLE, event_id, UNKNOWN)
+        await connection.execute(LATER_RELEASE, event_id, UNKNOWN, NONE_AT_ALL)
     world.notes.unknown_types = [UNKNOWN]
     world.notes.quarantined += 1
     await world.acknowledged(AFTERWARDS)

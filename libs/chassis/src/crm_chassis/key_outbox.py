@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,6 +15,7 @@ from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.kafka_producer import SEND_WITHIN_S, abandon, start_producer, while_beating
 from crm_chassis.kafka_topics import compacted, ensure
+from crm_chassis.log.wakeups import woken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,9 +112,7 @@ class KeyOutbox:
                     failed += 1
                     continue
                 if not sent:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), POLL_S)
-                    self._wake.clear()
+                    await woken(self._wake, POLL_S)
         finally:
             await self.close()
 

@@ -155,13 +155,13 @@ class Log:
         try:
             if not streams and not reservations and not also:
                 rows = await self._pool.fetch(APPEND_FACTS, epoch, recorded_at, *columns)
-            elif facts or reservations or also:
-                rows = await self._alone((epoch, recorded_at, *heads, *columns), also)
             else:
+                rows = None
                 call = Call(epoch, recorded_at, heads[0], heads[1], columns)
-                rows = await self._together.append(call) if call.joins else None
+                if call.joins and not (facts or reservations or also):
+                    rows = await self._together.append(call)
                 if rows is None:
-                    rows = await self._alone((epoch, recorded_at, *heads, *columns))
+                    rows = await self._alone((epoch, recorded_at, *heads, *columns), also)
         except Exception as error:
             raise self._told(error, epoch) from error
         inserted = frozenset(row["o_stream"] for row in rows)
@@ -200,7 +200,7 @@ class Log:
         return [LoggedEvent(row, self._contract, keys) for row in rows]
 
     async def _alone(
-        self, arguments: tuple[Any, ...], also: Sequence[Statement] = ()
+        self, arguments: tuple[Any, ...], also: Sequence[Statement]
     ) -> list[asyncpg.Record]:
         if not also:
             return await self._pool.fetch(APPEND_STREAMS, *arguments)

@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 CHANNEL: Final = "log"
 NOTIFY_EVERY_SECONDS: Final = 0.01
 LISTEN_CHECK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.05
+TURN_SECONDS: Final = 0.02
+"""From the beginning of a tail's turn to the next: what comes meanwhile costs one page."""
+
+
+async def next_turn(wake: asyncio.Event, *, began: float, found: bool) -> None:
+    """Wait for the next turn of a tail, whose last one `began` by the loop's clock.
+
+    Where that `found` something there may be more; else the tail waits to be woken.
+    """
+    if found:
+        await asyncio.sleep(began + TURN_SECONDS - asyncio.get_running_loop().time())
+    else:
+        await woken(wake, POLL_SECONDS)
+
+
+async def woken(wake: asyncio.Event, within_seconds: float) -> None:
+    """Wait until `wake` is set, and clear it; or so long, for a wake-up may be lost."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(wake.wait(), within_seconds)
+    wake.clear()
 
 
 class Wakeups:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from crm_chassis.log.position import LAST, START, Position
 from crm_chassis.log.tail import Glance, head, position_of, read_glances, read_page
 from crm_chassis.projection.model import GlanceModel
+from crm_chassis.tasks import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,16 +84,9 @@ class Pages:
         return max(0, self._last.gp - page.end.gp)  # numbers are given in order: nearly exact
 
     async def keep(self, standing: Mapping[Position, Sequence[ReadModel]]) -> None:
-        """Give up pages that nobody wants any more, whatever became of them."""
+        """Give up pages that nobody wants any more."""
         wanted = {(position, _names(models)) for position, models in standing.items()}
-        dropped = [self._ahead.pop(one) for one in self._ahead.keys() - wanted]
-        for reading in dropped:
-            reading.cancel()
-        if dropped:
-            await asyncio.wait(dropped)
-        for reading in dropped:
-            if not reading.cancelled():
-                reading.exception()
+        await give_up([self._ahead.pop(one) for one in self._ahead.keys() - wanted])
 
     def fit(self, seconds: float, rows: int) -> None:
         """Shrink pages whose write took too long, let them grow again when it did not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,6 +16,7 @@ from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.statements import guarded
 from crm_chassis.log.tail import position_of
+from crm_chassis.log.wakeups import next_turn
 from crm_chassis.logs import safe_text
 from crm_chassis.projection.model import GlanceModel
 from crm_chassis.projection.pages import Pages
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from crm_chassis.projection.model import ReadModel
     from crm_chassis.projection.pages import Page
 
-POLL_SECONDS: Final = 0.05
-TURN_SECONDS: Final = 0.02
-"""From the beginning of a turn to the next one's: what comes meanwhile costs one page."""
 WITHOUT_LEASE_SECONDS: Final = 0.5
 
 REGISTER: Final = """
@@ -108,7 +105,7 @@ class Projector:
             if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
                 await self._forget()
                 continue
-            began = time.perf_counter()
+            began = asyncio.get_running_loop().time()
             try:
                 behind = await self.turn(beat=beat)
                 attempt = 0
@@ -121,12 +118,7 @@ class Projector:
                 await pause(stop, backoff(attempt))
                 attempt += 1
                 continue
-            if behind:
-                await asyncio.sleep(began + TURN_SECONDS - time.perf_counter())
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-                self._wake.clear()
+            await next_turn(self._wake, began=began, found=behind)
         await self._forget()
 
     async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
@@ -166,11 +158,12 @@ class Projector:
                 metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(0)
             return False
         behind = await self._pages.behind(page)
-        idle = [model for model in models if not page.has_any(model)]
+        busy = {model.name for model in models if page.has_any(model)}
+        idle = [model for model in models if model.name not in busy]
         if idle:
             await self._move(idle, position, page)
         for model in models:
-            if page.has_any(model):
+            if model.name in busy:
                 await self._advance(model, position, page)
             age = self._age(page.recorded_at)
             metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(age)

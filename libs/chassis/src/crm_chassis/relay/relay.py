@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -14,6 +13,7 @@ from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.kafka_producer import while_beating
 from crm_chassis.kafka_topics import ensure_topics
+from crm_chassis.log.wakeups import next_turn
 from crm_chassis.relay.page import RECORDED_AT_MS, read_again, read_next
 from crm_chassis.relay.progress import (
     MAIN,
@@ -27,6 +27,7 @@ from crm_chassis.relay.progress import (
 )
 from crm_chassis.relay.publisher import Publisher
 from crm_chassis.restore.settling import Settling
+from crm_chassis.tasks import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from crm_chassis.relay.progress import Numbered
     from crm_chassis.relay.publisher import Parcel
 
-POLL_S: Final = 0.05
-TURN_S: Final = 0.02
-"""From the beginning of a turn to the next: what comes meanwhile costs one produce request."""
 WITHOUT_LEASE_S: Final = 0.5
 LOOK_FOR_REWINDS_S: Final = 1.0
 CHECK_TOPICS_WITHIN_S: Final = 30.0
@@ -144,12 +142,7 @@ class Relay:
                     await pause(stop, backoff(failed))
                     failed += 1
                     continue
-                if sent:
-                    await asyncio.sleep(began + TURN_S - loop.time())
-                else:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), POLL_S)
-                    self._wake.clear()
+                await next_turn(self._wake, began=began, found=sent)
         finally:
             await self.close()
 
@@ -291,15 +284,9 @@ class Relay:
     async def _forget(self) -> None:
         """What this relay believes may be stale: the database knows."""
         self._progress = None
-        tasks = {task for task in (self._ahead, self._reading) if task is not None}
+        tasks = [task for task in (self._ahead, self._reading) if task is not None]
         self._ahead = self._reading = None
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()
+        await give_up(tasks)
 
     def _goes_on(self, error: Exception, rebuilt: int) -> bool:
         if is_dependency_error(error):
