@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +29,12 @@ LAST_LINES: Final = 5
 
 class NotReadyError(Exception):
     """A service did not come up; the message ends with its last log lines."""
+
+
+def end_by_sigterm() -> None:
+    """Let SIGTERM cancel the task that runs, so that the processes it started end with it."""
+    if (running := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
 
 
 def free_port() -> int:

@@ -18,6 +18,7 @@ from crm_chassis.logs import configure_logs
 from rich.console import Console
 from rich.traceback import Traceback
 
+from demo.running import end_by_sigterm
 from tests.bench.bench import Bench
 from tests.bench.growth_picture import draw_growth
 from tests.bench.judging import MOST_OTHER, judged
@@ -39,6 +40,7 @@ async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Con
     A row that breaks leaves the others theirs; it is in the answer, and so is one whose sums are
     not the oracle's.
     """
+    end_by_sigterm()
     broken: list[str] = []
 
     def broke(row: Row, error: Exception) -> None:

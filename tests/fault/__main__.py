@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from crm_chassis.clock import utc_now
 from rich.console import Console
 
+from demo.running import end_by_sigterm
 from tests.fault.catalogue import FAULTS, chosen
 from tests.fault.load import PER_SECOND
 from tests.fault.rounds import missing_needs, run_rounds, schedule
@@ -71,9 +71,7 @@ def main(
         )
 
     async def all_rounds() -> None:
-        running = asyncio.current_task()
-        if running is not None:  # told to end, it ends its processes too
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+        end_by_sigterm()
         folder = Path(tempfile.mkdtemp(prefix="kith-fault-"))
         async with World.up(folder, seed=verdict.seed, long_outage_seconds=long_outage) as world:
             await run_rounds(world, order, verdict, told)

@@ -228,7 +228,8 @@ def _posting(
         body = orjson.dumps({"batch": messages, "writeKey": key})
         answer = await client.post(f"{url}/v1/batch", content=body)
         while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            await asyncio.sleep(LOOK_EVERY_S)  # as an SDK: it counts from when it was due
+            # As an SDK: when it is told to, and it counts from when it was due.
+            await asyncio.sleep(float(answer.headers["retry-after"]))
             answer = await client.post(f"{url}/v1/batch", content=body)
         answer.raise_for_status()
         for one in batch:
