@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -42,12 +43,20 @@ async def decode(pool: asyncpg.Pool, logged: Sequence[Any]) -> Sequence[Statemen
     return added("decoded", [(one.partition_key, one.event.number) for one in logged])
 
 
-async def glance(pool: asyncpg.Pool, glances: Sequence[Glance]) -> Sequence[Statement]:
-    return added("glanced", [(one.partition_key, one.data["number"]) for one in glances])
+def weigh(glances: Sequence[Glance]) -> list[tuple[UUID, int]]:
+    return [(one.partition_key, one.data["number"]) for one in glances]
+
+
+async def glance(pool: asyncpg.Pool, weighed: list[tuple[UUID, int]]) -> Sequence[Statement]:
+    return added("glanced", weighed)
 
 
 DECODES = BatchModel("decodes", 1, (Counted.type,), decode)
-GLANCES = GlanceModel("glances", 1, (Counted.type,), glance, with_data=(Counted.type,))
+GLANCES = GlanceModel("glances", 1, (Counted.type,), weigh, glance, with_data=(Counted.type,))
+
+
+async def nothing_to_write(_pool: asyncpg.Pool, _weighed: object) -> Sequence[Statement]:
+    return ()
 
 
 class Held:
@@ -92,6 +101,30 @@ async def test_a_model_that_glances_writes_what_one_that_decodes_writes(probe, f
     assert await standing_at(probe.pool, "decodes", 1) == await standing_at(
         probe.pool, "glances", 1
     )
+
+
+async def test_a_model_that_cannot_weigh_a_page_stops_there_and_alone(probe, filled):
+    def weigh_below_20(glances: Sequence[Glance]) -> list[tuple[UUID, int]]:
+        weighed = weigh(glances)
+        if any(number >= 20 for _, number in weighed):
+            raise LookupError("20 and more weigh nothing")
+        return weighed
+
+    unready = replace(GLANCES, name="unready", weigh=weigh_below_20, fold=nothing_to_write)
+    both = folding(probe, unready, GLANCES)
+
+    while await both.turn():
+        pass
+
+    rows = await probe.pool.fetch("select name, stopped from projection_checkpoint order by name")
+    assert [tuple(row) for row in rows] == [
+        ("glances", None),
+        ("unready", "LookupError: 20 and more weigh nothing"),
+    ]
+    facts = await probe.pool.fetchval("select sum(facts) from glanced")
+    assert facts == 4 * 3 * len(filled)
+    stands = await standing_at(probe.pool, "unready", 1)
+    assert START < stands < await standing_at(probe.pool, "glances", 1)
 
 
 async def test_a_page_read_ahead_is_not_folded_by_an_owner_that_lost(probe, filled):

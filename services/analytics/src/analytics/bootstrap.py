@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from analytics.engagement.model import ScoringModel
+    from analytics.engagement.sums import Batch
     from analytics.settings import AnalyticsSettings
 
 SERVICE: Final = "analytics"
@@ -70,7 +71,7 @@ class Core:
     log: Log
     models: tuple[ScoringModel, ...]
     links: BatchModel
-    scores: tuple[GlanceModel, ...]
+    scores: tuple[GlanceModel[Batch], ...]
 
     @classmethod
     def of(cls, settings: AnalyticsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:

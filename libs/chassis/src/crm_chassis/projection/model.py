@@ -29,6 +29,7 @@ class DataclassRow(Protocol):
 
 Key = tuple[Any, ...]
 R = TypeVar("R", bound=DataclassRow)
+W = TypeVar("W")
 
 _DIALECT = postgresql.dialect()
 
@@ -50,17 +51,21 @@ class BatchModel:
 
 
 @dataclass(frozen=True, slots=True)
-class GlanceModel:
+class GlanceModel(Generic[W]):
     """A `BatchModel` that needs little of each event, and folds many more of them a second.
 
     Of an event it sees key and times; the id where its type is among `with_id`, the JSON as it was
     written and its version where it is among `with_data`.
+
+    `weigh` makes of a page's events, at least one, what `fold` needs of them. It knows nothing of
+    the rows there are: it is asked while the page before is still being written.
     """
 
     name: str
     version: int
     types: tuple[str, ...]
-    fold: Callable[[asyncpg.Pool, Sequence[Glance]], Awaitable[Sequence[Statement]]]
+    weigh: Callable[[Sequence[Glance]], W]
+    fold: Callable[[asyncpg.Pool, W], Awaitable[Sequence[Statement]]]
     with_id: tuple[str, ...] = ()
     with_data: tuple[str, ...] = ()
 
@@ -245,7 +250,7 @@ class _TableSql:
         )
 
 
-ReadModel = Projection[Any] | BatchModel | GlanceModel
+ReadModel = Projection[Any] | BatchModel | GlanceModel[Any]
 
 
 def _transposed(keys: Sequence[Key], width: int) -> tuple[list[Any], ...]:

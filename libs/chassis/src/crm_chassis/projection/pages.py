@@ -1,14 +1,14 @@
-"""Pages of the log as the models at one position want them, the next one read ahead."""
+"""Pages of the log as the models at one position want them, the next one ready ahead."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from crm_chassis.log.position import LAST, START, Position
-from crm_chassis.log.tail import Glance, head, position_of, read_glances, read_page
+from crm_chassis.log.tail import head, position_of, read_glances, read_page
 from crm_chassis.projection.model import GlanceModel
 from crm_chassis.tasks import give_up
 
@@ -18,13 +18,37 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from crm_chassis.log.tail import Glance
     from crm_chassis.projection.model import ReadModel
+
+W = TypeVar("W")
 
 PAGE_ROWS: Final = 5_000
 LOOK_BEHIND_SECONDS: Final = 1.0
 FEWEST_ROWS: Final = 50
 LONGEST_WRITE_SECONDS: Final = 0.05
 """A write holds a transaction id, and that holds every tail back."""
+
+
+class Weighed(NamedTuple):
+    """What a model that glances made of its events on a page, or what its `weigh` raised."""
+
+    events: int
+    since: datetime  # the first of them was recorded
+    outcome: Any
+
+    @classmethod
+    def of(cls, model: GlanceModel[Any], glances: Sequence[Glance]) -> Weighed | None:
+        """None where none is of its types."""
+        types = set(model.types)
+        own = [one for one in glances if one.type in types]
+        if not own:
+            return None
+        try:
+            outcome = model.weigh(own)
+        except Exception as error:  # noqa: BLE001  # a fault of the model, told when it is its turn
+            outcome = error
+        return cls(len(own), own[0].recorded_at, outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +59,36 @@ class Page:
     end: Position
     recorded_at: datetime
     events: Sequence[asyncpg.Record] = ()  # of the types that models decode
-    glances: Sequence[Glance] = ()
+    weighed: Mapping[str, Weighed] = field(default_factory=dict[str, Weighed])  # by model
 
     def has_any(self, model: ReadModel) -> bool:
         """Does it have an event of the model?"""
-        types = set(model.types)
         if isinstance(model, GlanceModel):
-            return any(one.type in types for one in self.glances)
+            return _name(model) in self.weighed
+        types = set(model.types)
         return any(row["type"] in types for row in self.events)
 
     def since(self, model: ReadModel) -> datetime:
         """When the first event of the model on this page was recorded."""
+        if weighed := self.weighed.get(_name(model)):
+            return weighed.since
         types = set(model.types)
-        times = [row["recorded_at"] for row in self.events if row["type"] in types]
-        times += [one.recorded_at for one in self.glances if one.type in types]
-        return times[0] if times else self.recorded_at
+        times = (row["recorded_at"] for row in self.events if row["type"] in types)
+        return next(times, self.recorded_at)
+
+    def weighed_by(self, model: GlanceModel[W]) -> tuple[W, int]:
+        """What a model that has any made of its events, and how many they were.
+
+        Raises what its `weigh` raised.
+        """
+        events, _, outcome = self.weighed[_name(model)]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome, events
 
 
 class Pages:
-    """Reads the log page by page; while a full one is folded the next is read."""
+    """Reads the log page by page; while a full one is folded the next is read and weighed."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -120,7 +155,12 @@ class Pages:
             if found is None:
                 return page
             events = () if page is None else page.events
-            page = Page(found.rows, found.end, found.recorded_at, events, found.glances)
+            weighed = {
+                _name(model): one
+                for model in glancing
+                if (one := Weighed.of(model, found.glances)) is not None
+            }
+            page = Page(found.rows, found.end, found.recorded_at, events, weighed)
         return page
 
 
@@ -129,4 +169,8 @@ _Wanted = tuple[Position, tuple[str, ...]]
 
 
 def _names(models: Sequence[ReadModel]) -> tuple[str, ...]:
-    return tuple(f"{model.name} {model.version}" for model in models)
+    return tuple(map(_name, models))
+
+
+def _name(model: ReadModel) -> str:
+    return f"{model.name} {model.version}"

@@ -216,10 +216,10 @@ class Projector:
 
     async def _folded(self, model: ReadModel, page: Page) -> tuple[Sequence[Statement], int]:
         """What a model writes of a page, and how many of its events it folded."""
-        types = set(model.types)
         if isinstance(model, GlanceModel):
-            glances = [one for one in page.glances if one.type in types]
-            return await model.fold(self._pool, glances), len(glances)
+            weighed, events = page.weighed_by(model)
+            return await model.fold(self._pool, weighed), events
+        types = set(model.types)
         rows = [row for row in page.events if row["type"] in types]
         logged = await self._log.logged(rows, opens=model.opens)
         return await model.fold(self._pool, logged), len(rows)

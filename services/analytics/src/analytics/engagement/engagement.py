@@ -76,12 +76,14 @@ on conflict (model_id, customer_id, kind, day) do update set entries = excluded.
 """
 
 
-def engagement(model: ScoringModel) -> GlanceModel:
+def engagement(model: ScoringModel) -> GlanceModel[Batch]:
     """The fold of one scoring model. Another version of the model is another read model."""
     weigh = scale(model)
 
-    async def fold(pool: asyncpg.Pool, facts: Sequence[Glance]) -> Sequence[Statement]:
-        batch = weigh_all(facts, weigh)
+    def weighed(facts: Sequence[Glance]) -> Batch:
+        return weigh_all(facts, weigh)
+
+    async def fold(pool: asyncpg.Pool, batch: Batch) -> Sequence[Statement]:
         if not batch.tallies:
             return ()
         kept = await _read_days(pool, model.model_id, batch.days)
@@ -96,6 +98,7 @@ def engagement(model: ScoringModel) -> GlanceModel:
         name=model.projection,
         version=model.version,
         types=model.types,
+        weigh=weighed,
         fold=fold,
         with_id=model.capped_types,
         with_data=model.decoded_types,
