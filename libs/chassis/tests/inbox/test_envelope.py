@@ -81,6 +81,17 @@ def test_an_ordinary_record_is_read_the_quick_way() -> None:
     assert quick(key, headers) is not None
 
 
+@pytest.mark.parametrize("names", [("ce_id", "ce_subject"), ("ce_time", "ce_recordedtime")])
+def test_a_byte_that_one_value_has_too_much_and_the_next_lacks_is_seen(names) -> None:
+    key, _, written = to_record(EXAMPLE, publisher="probe")
+    values = dict(written)
+    longer, shorter = values[names[0]] + values[names[1]][:1], values[names[1]][1:]
+    moved = dict(zip(names, (longer, shorter), strict=True))
+
+    with pytest.raises((BadEnvelopeError, UnreadableRecordError)):
+        envelope(key, [(name, moved.get(name, value)) for name, value in written])
+
+
 @given(
     position=st.integers(0, 13),
     change=st.sampled_from(["drop", "double", "empty", "none", "cut", "upper", "swap"]),

@@ -95,7 +95,9 @@ def _quick(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> En
         or v4 is None
         or v5 is None
         or v6 is None
+        or not len(key) == len(v1) == len(v4)
         or (key + v1 + v4).translate(_HEX) != _UUIDS
+        or len(v2) != len(v3)
         or (v2 + v3).translate(_DIGITS) != _INSTANTS
         or not (_is_time(v2) and _is_time(v3))
         or not (_is_number(v5, _VERSION_DIGITS) and _is_number(v6, _SEQUENCE_DIGITS))
