@@ -33,9 +33,6 @@ HISTORY: Final = timedelta(days=80)
 POLL_SECONDS: Final = 0.1
 LEVEL_SECONDS: Final = 60.0
 COMMAND_SECONDS: Final = 150.0
-HEARS: Final = {"contacts": "analytics", "analytics": "contacts"}
-"""Whom each listens to."""
-
 AWAY: Final = (
     OSError,
     asyncpg.PostgresError,
@@ -47,6 +44,7 @@ select count(*) from log l, relay_position p
 where p.name = 'main' and l.sequence is null and l.topic is not null
   and (l.epoch, l.xid, l.gp) > (p.epoch, p.xid, p.gp)
 """
+DUE: Final = "select count(*) from engagement where due_at is not null"
 BEHIND: Final = """
 select count(*) from projection_checkpoint c, lateral (
     select 1 from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp) limit 1) x
@@ -285,14 +283,17 @@ class World:
 
     async def _is_level(self) -> bool:
         try:
-            async with self.database("contacts") as contacts, self.database("analytics") as other:
-                by_name = {"contacts": contacts, "analytics": other}
-                if await other.fetchval("select count(*) from engagement where due_at is not null"):
-                    return False
-                for listener, publisher in HEARS.items():
-                    if not await _heard_all(by_name[listener], by_name[publisher]):
-                        return False
-                return True
+            async with (
+                self.database("contacts") as contacts,
+                self.database("analytics") as analytics,
+            ):
+                # In the order in which one comes from the other: no load, so what was seen settled
+                # stays so.
+                return (
+                    await _heard_all(analytics, contacts)
+                    and not await analytics.fetchval(DUE)
+                    and await _heard_all(contacts, analytics)
+                )
         except AWAY:
             return False
 
