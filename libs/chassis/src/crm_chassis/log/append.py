@@ -26,6 +26,7 @@ from crm_chassis.log.entries import (
 )
 from crm_chassis.log.logged import COLUMNS, LoggedEvent
 from crm_chassis.log.position import Position
+from crm_chassis.log.statements import followed
 from crm_chassis.log.together import Call, Together
 from crm_chassis.partitioning import partition_of
 
@@ -126,8 +127,8 @@ class Log:
     ) -> Appended:
         """Append in one transaction, all or nothing; facts that are known already are skipped.
 
-        `also` runs in the same transaction, after the rows; it may not write to the log. `epoch`
-        is the one in which was read what this was decided on; None: nothing was.
+        `also` is written in the same statement, after the rows: nothing to the log, and no row
+        twice. `epoch` is the one in which was read what this was decided on; None: nothing was.
 
         Raises:
             LogNotSettledError: the database may have been restored; nothing may be written yet.
@@ -202,13 +203,9 @@ class Log:
     async def _alone(
         self, arguments: tuple[Any, ...], also: Sequence[Statement]
     ) -> list[asyncpg.Record]:
-        if not also:
-            return await self._pool.fetch(APPEND_STREAMS, *arguments)
-        async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(APPEND_STREAMS, *arguments)
-            for statement in also:
-                await connection.execute(statement.sql, *statement.args)
-        return rows
+        # One round trip: a transaction that waits for its client holds every tail back.
+        statement = followed(Statement(APPEND_STREAMS, arguments), also)
+        return await self._pool.fetch(statement.sql, *statement.args)
 
     async def _keys(self, news: Sequence[NewEvent]) -> Mapping[str, bytes | Destroyed]:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}

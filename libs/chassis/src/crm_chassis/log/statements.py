@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from crm_chassis.log.entries import Statement
 
@@ -19,23 +20,36 @@ def guarded(move: Statement, writes: Sequence[Statement]) -> Statement:
 
     All parts see the same snapshot, so no two of them may write the same table.
     """
-    parts = (move, *writes)
-    sql = _joined(tuple((part.sql, len(part.args)) for part in parts))
-    args: list[Any] = []
-    for part in parts:
-        args.extend(part.args)
-    return Statement(sql, tuple(args))
+    first = Statement(f"{move.sql} returning 1", move.args)
+    clauses = _clauses((first, *writes))
+    # S608: every part is a constant of the code.
+    sql = f"with {clauses.sql} select assert_moved((select count(*) from w0), 1)"  # noqa: S608
+    return Statement(sql, clauses.args)
+
+
+def followed(rows: Statement, writes: Sequence[Statement]) -> Statement:
+    """`rows` is a select and what is answered; when it is through, the writes are done.
+
+    All parts see the same snapshot, so no two of them may write the same row.
+    """
+    if not writes:
+        return rows
+    clauses = _clauses(writes, behind=len(rows.args))
+    return Statement(f"with {clauses.sql} {rows.sql}", (*rows.args, *clauses.args))
+
+
+def _clauses(parts: Sequence[Statement], *, behind: int = 0) -> Statement:
+    """The parts as members of a `with`, their placeholders counted on from `behind`."""
+    sql = _joined(tuple((part.sql, len(part.args)) for part in parts), behind)
+    return Statement(sql, tuple(chain.from_iterable(part.args for part in parts)))
 
 
 @lru_cache(maxsize=256)
-def _joined(parts: tuple[tuple[str, int], ...]) -> str:
-    taken = 0
+def _joined(parts: tuple[tuple[str, int], ...], taken: int) -> str:
     clauses: list[str] = []
     for number, (sql, width) in enumerate(parts):
         shift = taken
         shifted = _PLACEHOLDER.sub(lambda m, by=shift: f"${int(m[1]) + by}", sql)
-        returning = " returning 1" if number == 0 else ""
-        clauses.append(f"w{number} as ({shifted}{returning})")
+        clauses.append(f"w{number} as ({shifted})")
         taken += width
-    # S608: every part is a constant of the code.
-    return f"with {', '.join(clauses)} select assert_moved((select count(*) from w0), 1)"  # noqa: S608
+    return ", ".join(clauses)

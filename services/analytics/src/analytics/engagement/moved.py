@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
@@ -54,25 +54,23 @@ select customer_id, s, s_negative, counted, last_fact_at, changes, unpublished
 from engagement where model_id = $1 and due_at <= now() order by due_at limit $2
 """
 VERSIONS: Final = "select stream_id, version from stream where stream_id = any($1::uuid[])"
-# In the order of their ids, as the fold writes them: else the two wait for each other.
-LOCK: Final = """
-select from engagement where model_id = $1 and customer_id = any($2::uuid[])
-order by customer_id for no key update
-"""
+# Locked in the order of their ids, as the fold writes them: else the two wait for each other.
 # A mark that a fold renewed meanwhile stays; one that another process took ends all of this.
 CLEAR: Final = f"""
-with cleared as (
-    update engagement e set
-        moved_at = case when u.published then now() else e.moved_at end,
-        unpublished = e.unpublished and e.changes <> u.changes,
-        due_at = case when e.changes = u.changes then null
-                      when u.published then now() + interval '{MOVED_EVERY_SECONDS} s'
-                      else e.due_at end
-    from unnest($2::uuid[], $3::bigint[], $4::boolean[]) as u(customer_id, changes, published)
-    where e.model_id = $1 and e.customer_id = u.customer_id and e.due_at is not null
-    returning 1
+with locked as materialized (
+    select from engagement
+    where model_id = $1 and customer_id = any($2::uuid[]) and due_at is not null
+    order by customer_id for no key update
 )
-select assert_moved((select count(*) from cleared), $5)
+update engagement e set
+    moved_at = case when u.published then now() else e.moved_at end,
+    unpublished = e.unpublished and e.changes <> u.changes,
+    due_at = case when e.changes = u.changes then null
+                  when u.published then now() + interval '{MOVED_EVERY_SECONDS} s'
+                  else e.due_at end
+from unnest($2::uuid[], $3::bigint[], $4::boolean[]) as u(customer_id, changes, published)
+where e.model_id = $1 and e.customer_id = u.customer_id
+  and assert_moved((select count(*) from locked), cardinality($2))
 """  # noqa: S608  # constants only
 SET_STANDING: Final = """
 insert into standing (model_id, customer_id, s_net, members)
@@ -162,7 +160,7 @@ class Moved:
         owed = [one for one in due if one.unpublished]
         await self._log.append(
             streams=await self._streams(model, owed),
-            also=(*_cleared(model, due), *await self._standings(model, due)),
+            also=(_cleared(model, due), *await self._standings(model, due)),
         )
         return len(due)
 
@@ -281,11 +279,8 @@ def standings(
     return statements
 
 
-def _cleared(model: ScoringModel, due: Sequence[Due]) -> tuple[Statement, ...]:
+def _cleared(model: ScoringModel, due: Sequence[Due]) -> Statement:
     ids = [one.customer_id for one in due]
-    published: list[Any] = [one.unpublished for one in due]
+    published = [one.unpublished for one in due]
     changes = [one.changes for one in due]
-    return (
-        Statement(LOCK, (model.model_id, ids)),
-        Statement(CLEAR, (model.model_id, ids, changes, published, len(due))),
-    )
+    return Statement(CLEAR, (model.model_id, ids, changes, published))
