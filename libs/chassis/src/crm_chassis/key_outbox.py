@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KEYS_AT_ONCE: Final = 500
 POLL_S: Final = 0.2
+GATHER_S: Final = 0.05
+"""New keys wait so long for company: every row of the log wakes this up, few bring a key."""
 WITHOUT_LEASE_S: Final = 0.5
 CHECK_TOPIC_WITHIN_S: Final = 30.0
 LAST_KEYS_S: Final = 5.0
@@ -113,6 +115,7 @@ class KeyOutbox:
                     continue
                 if not sent:
                     await woken(self._wake, POLL_S)
+                    await pause(stop, GATHER_S)
         finally:
             await self.close()
 
