@@ -27,6 +27,8 @@ from tests.bench.topics import drop_topics
 
 RATE = 1_000
 BATCH = 10
+HTTP_BATCH = 100
+"""Events a request: what an SDK gathers before it sends."""
 SECONDS, WARM_SECONDS, QUICK_SECONDS = 20, 20, 2
 PEOPLE = 500
 LOOK_EVERY_S = 0.008
@@ -92,9 +94,11 @@ async def measured(
     who: str,
     watch: Watch,
     send: Callable[[Sequence[Sample], float], Awaitable[None]],
+    *,
+    at_once: int = BATCH,
     before: int = 0,
 ) -> Run:
-    """Send batches of ten in an open loop; what was due in the warm-up is not counted.
+    """Send `at_once` events each in an open loop; what was due in the warm-up is not counted.
 
     `before`: events that the model counts already.
     """
@@ -102,13 +106,13 @@ async def measured(
     events = list(people_only((warm + seconds) * RATE))
 
     async def begin(n: int, due: float) -> None:
-        await send(events[n * BATCH : (n + 1) * BATCH], due)
+        await send(events[n * at_once : (n + 1) * at_once], due)
 
     looking = asyncio.create_task(watch.run())
     try:
         async with bench.timed() as timed:
             began = time.perf_counter()
-            late = await open_loop(begin, rate=RATE / BATCH, seconds=warm + seconds)
+            late = await open_loop(begin, rate=RATE / at_once, seconds=warm + seconds)
             counted = await watch.all_seen(before + len(events))
             await asyncio.sleep(LOOK_EVERY_S * 2)  # the last look is behind the last event
     finally:
@@ -123,7 +127,7 @@ async def measured(
         events=len(took),
         latency=latency(took, late),
         correct=counted and len(every) == len(events),
-        settings={"events/s": RATE, "a call": BATCH, "looked at every ms": LOOK_EVERY_S * 1e3},
+        settings={"events/s": RATE, "a call": at_once, "looked at every ms": LOOK_EVERY_S * 1e3},
     )
 
 
@@ -180,7 +184,9 @@ def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant
                     await send([one._replace(number=-one.number - 1)], time.perf_counter())
                 await watch.all_seen(PEOPLE)
                 watch.forget()
-                return await measured(bench, "collector to score", watch, send, before=PEOPLE)
+                return await measured(
+                    bench, "collector to score", watch, send, at_once=HTTP_BATCH, before=PEOPLE
+                )
 
         yield (kith,)
 
@@ -226,11 +232,12 @@ def _posting(
             for one in batch
         ]
         body = orjson.dumps({"batch": messages, "writeKey": key})
-        answer = await client.post(f"{url}/v1/batch", content=body)
-        while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            # As an SDK: when it is told to, and it counts from when it was due.
-            await asyncio.sleep(float(answer.headers["retry-after"]))
+        async with asyncio.timeout(SEEN_WITHIN_S):
             answer = await client.post(f"{url}/v1/batch", content=body)
+            while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                # As an SDK: when it is told to, and it counts from when it was due.
+                await asyncio.sleep(float(answer.headers["retry-after"]))
+                answer = await client.post(f"{url}/v1/batch", content=body)
         answer.raise_for_status()
         for one in batch:
             watch.expect(f"m{one.number}", due)
