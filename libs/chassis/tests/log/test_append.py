@@ -124,6 +124,19 @@ async def test_what_goes_along_is_written_with_the_rows_or_not_at_all(probe):
     assert await rows(probe) == 1
 
 
+async def test_what_goes_along_comes_behind_the_rows(probe):
+    """So an append has its locks before it has a transaction id, with company or without."""
+    await probe.pool.execute("""
+        create table beside (rows_before bigint);
+        create function rows_in_log() returns bigint language plpgsql volatile as
+            'begin return (select count(*) from log); end'""")
+    also = [Statement("insert into beside select rows_in_log() + $1", (0,))]
+
+    await probe.log.append(streams=[probe.stream(new_id(), 0, 1)], also=also)
+
+    assert await probe.pool.fetchval("select rows_before from beside") == 1
+
+
 async def test_personal_fields_are_stored_sealed_and_open_with_the_key(probe):
     customer = new_id()
     await probe.mint(customer)
