@@ -7,7 +7,6 @@ import base64
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import httpx
+from crm_stack.server import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,13 +35,6 @@ def end_by_sigterm() -> None:
     """Let SIGTERM cancel the task that runs, so that the processes it started end with it."""
     if (running := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def secret() -> str:
