@@ -8,7 +8,9 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import httpx
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from demo.running import Service
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 EXIT_SECONDS: Final = 20.0
 LOOK_EVERY_SECONDS: Final = 0.01
+ANSWER_SECONDS: Final = 2.0
 
 
 @dataclass
@@ -70,6 +73,17 @@ class Process:
     def thaw(self) -> None:
         """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
+
+    async def hears(self) -> bool:
+        """Has its group given it partitions?"""
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
+            answer = await client.get(f"{self.service.url}/metrics")
+        return any(
+            sample.value > 0
+            for family in text_string_to_metric_families(answer.raise_for_status().text)
+            for sample in family.samples
+            if sample.name == "kith_inbox_partitions"
+        )
 
     def rss_bytes(self) -> int:
         """Its resident memory; 0 where it does not run."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import httpx
 import psutil
 from aiokafka import TopicPartition
 from crm_chassis.clock import utc_now
@@ -35,6 +36,7 @@ LEVEL_SECONDS: Final = 60.0
 COMMAND_SECONDS: Final = 150.0
 AWAY: Final = (
     OSError,
+    httpx.HTTPError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # of a session that ended in the middle of a statement
@@ -289,11 +291,15 @@ class World:
             ):
                 # In the order in which one comes from the other: no load, so what was seen settled
                 # stays so.
-                return (
+                if not (
                     await _heard_all(analytics, contacts)
                     and not await analytics.fetchval(DUE)
                     and await _heard_all(contacts, analytics)
-                )
+                ):
+                    return False
+            workers = [one for one in self.processes if one.service.role == "worker" and one.alive]
+            # One that is out of its group leaves its work to the others, and would not be missed.
+            return all([await one.hears() for one in workers])
         except AWAY:
             return False
 

@@ -53,6 +53,9 @@ INBOX_RECORDS = Counter(
     "Records read, by outcome: taken, duplicate, held, unreadable, quarantined.",
     ["topic", "outcome"],
 )
+INBOX_PARTITIONS = Gauge(
+    "kith_inbox_partitions", "Topic partitions that the group gave to this process."
+)
 INBOX_HOLDING = Gauge(
     "kith_inbox_holding", "1 while a partition waits for a missing number.", ["topic", "partition"]
 )

@@ -49,6 +49,18 @@ async def test_records_are_taken_in_order_and_the_log_is_told(wire: Wire) -> Non
     assert wire.beats > 0
 
 
+async def test_a_member_says_how_many_partitions_its_group_gave_it(wire: Wire) -> None:
+    await wire.create(partitions=3)
+    await wire.send_numbers([1])
+
+    async with wire.running():
+        await wire.taken_through(1)
+        had = metrics.INBOX_PARTITIONS._value.get()
+
+    assert had == 3
+    assert metrics.INBOX_PARTITIONS._value.get() == 0
+
+
 async def test_what_comes_later_is_taken_while_it_runs(wire: Wire) -> None:
     await wire.create()
 

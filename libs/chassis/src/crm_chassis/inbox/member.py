@@ -107,6 +107,7 @@ class Member:
 
     async def leave(self) -> None:
         """Let the statement under way end; its outcome is in the marks."""
+        metrics.INBOX_PARTITIONS.set(0)
         try:
             await self._settle()
         except Exception as error:
@@ -126,6 +127,7 @@ class Member:
         turn, partitions = self._assignment.turn, self._assignment.partitions
         self._assignment.changed.clear()
         self.written.clear()
+        metrics.INBOX_PARTITIONS.set(0)
         if not partitions:
             if self._assignment.settled:  # more members than partitions
                 self._keep(frozenset())
@@ -153,6 +155,7 @@ class Member:
         self._turn = turn
         self._failures = 0
         self.claims += 1
+        metrics.INBOX_PARTITIONS.set(len(partitions))
         _logger.info("inbox.claimed", partitions=len(partitions))
 
     async def _await_change(self) -> None:
