@@ -26,8 +26,11 @@ EVENTS = 200_000
 QUICK_EVENTS = 10_000
 # The columns that a record is made of, and nothing rendered.
 BARE_PAGE = """
-select gp, partition, event_id::text, stream_id::text, partition_key::text, type, version, data
-from log where gp > $1 and sequence is null order by gp limit $2
+select epoch, xid::text as xid, gp, partition, event_id::text, stream_id::text,
+       partition_key::text, type, version, data
+from log l where sequence is null and topic is not null
+  and (l.epoch, l.xid, l.gp) > ($1::int, $2::text::xid8, $3::bigint)
+order by l.epoch, l.xid, l.gp limit $4
 """
 
 
@@ -108,10 +111,10 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
 
 async def send_bare(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
     """Read a page, batch it by partition with eleven headers, send it, read the next."""
-    at = 0
-    while rows := await pool.fetch(BARE_PAGE, at, PAGE_ROWS):
+    at = (0, "0", 0)
+    while rows := await pool.fetch(BARE_PAGE, *at, PAGE_ROWS):
         batches = defaultdict(producer.create_batch)
-        for gp, partition, event_id, stream_id, key, kind, version, data in rows:
+        for _, _, gp, partition, event_id, stream_id, key, kind, version, data in rows:
             headers = [
                 ("ce_specversion", b"1.0"), ("content-type", b"application/json"),
                 ("ce_type", kind.encode()), ("ce_dataschema", kind.encode()),
@@ -130,7 +133,7 @@ async def send_bare(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
         ]
         for answer in sent:
             await answer
-        at = rows[-1]["gp"]
+        at = (rows[-1]["epoch"], rows[-1]["xid"], rows[-1]["gp"])
 
 
 ROWS = (
