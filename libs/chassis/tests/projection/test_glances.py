@@ -127,6 +127,21 @@ async def test_a_model_that_cannot_weigh_a_page_stops_there_and_alone(probe, fil
     assert START < stands < await standing_at(probe.pool, "glances", 1)
 
 
+async def test_two_versions_of_one_model_need_not_find_the_same_on_a_page(probe, filled):
+    """A new version in shadow may count other types; this one finds nothing."""
+    shadow = replace(GLANCES, version=2, types=(Named.type,), fold=nothing_to_write)
+    both = folding(probe, GLANCES, shadow)
+
+    while await both.turn():
+        pass
+
+    rows = await probe.pool.fetch("select version, stopped from projection_checkpoint order by 1")
+    assert [tuple(row) for row in rows] == [(1, None), (2, None)]
+    assert await standing_at(probe.pool, "glances", 2) == await standing_at(
+        probe.pool, "glances", 1
+    )
+
+
 async def test_a_page_read_ahead_is_not_folded_by_an_owner_that_lost(probe, filled):
     """Another owner moves the checkpoint while the next page lies in memory."""
     first, second = folding(probe, GLANCES), folding(probe, GLANCES)

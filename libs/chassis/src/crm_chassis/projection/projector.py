@@ -158,12 +158,12 @@ class Projector:
                 metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(0)
             return False
         behind = await self._pages.behind(page)
-        busy = {model.name for model in models if page.has_any(model)}
-        idle = [model for model in models if model.name not in busy]
+        busy = [page.has_any(model) for model in models]
+        idle = [model for model, has_any in zip(models, busy, strict=True) if not has_any]
         if idle:
             await self._move(idle, position, page)
-        for model in models:
-            if model.name in busy:
+        for model, has_any in zip(models, busy, strict=True):
+            if has_any:
                 await self._advance(model, position, page)
             age = self._age(page.recorded_at)
             metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(age)
