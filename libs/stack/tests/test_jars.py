@@ -1,5 +1,7 @@
+import contextlib
 import hashlib
 import json
+import threading
 
 import pytest
 from crm_stack import jars
@@ -43,6 +45,30 @@ def test_a_hashed_jar_is_not_hashed_again(empty_machine, monkeypatch):
     monkeypatch.setattr(jars, "_fetch", lambda pinned: pytest.fail("asked again"))
 
     assert jars.kafka_classpath() == str(jar)
+
+
+def test_two_that_start_first_at_once_download_once(empty_machine, monkeypatch):
+    pin(monkeypatch, b"jar")
+    fetched = []
+    both_at_it = threading.Barrier(2)
+
+    def fetch(pinned):
+        fetched.append(pinned)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_at_it.wait(0.5)
+        return [put_jar(empty_machine / "repository", b"jar")]
+
+    monkeypatch.setattr(jars, "_fetch", fetch)
+    paths = []
+    both = [threading.Thread(target=lambda: paths.append(jars.kafka_classpath())) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+
+    assert len(fetched) == 1
+    assert len(paths) == 2
+    assert paths[0] == paths[1]
 
 
 def test_a_jar_that_is_not_the_pinned_one_is_thrown_away(empty_machine, monkeypatch):

