@@ -9,7 +9,7 @@ from crm_chassis.clock import utc_now
 from crm_chassis.http.app import build_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
-from crm_chassis.restore import epochs
+from crm_chassis.log import epochs
 from fastapi import APIRouter, FastAPI
 
 

@@ -13,10 +13,9 @@ from uuid import UUID
 import asyncpg
 from crm_chassis import migrations
 from crm_chassis.clock import utc_now
-from crm_chassis.errors import is_dependency_error
-from crm_chassis.log.entries import NewEpochError
+from crm_chassis.errors import NewEpochError, is_dependency_error
+from crm_chassis.log import epochs
 from crm_chassis.relay.relay import Relay
-from crm_chassis.restore import epochs
 from crm_chassis.restore.recovering import Recovering
 from crm_events.topics import Topic
 from exchanging import Site

@@ -3,7 +3,13 @@ from __future__ import annotations
 import aiokafka.errors as kafka
 import asyncpg
 import pytest
-from crm_chassis.errors import LONGEST_WAIT_S, backoff, is_dependency_error, sqlstate
+from crm_chassis.errors import (
+    LONGEST_WAIT_S,
+    NewEpochError,
+    backoff,
+    is_dependency_error,
+    sqlstate,
+)
 from sqlalchemy.exc import DBAPIError
 
 
@@ -23,6 +29,8 @@ def server_error(state: str) -> asyncpg.PostgresError:
         asyncpg.InternalClientError("got result for unknown protocol state"),
         ConnectionRefusedError(),
         TimeoutError(),
+        NewEpochError("the log began an epoch"),
+        RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed"),
         kafka.KafkaConnectionError("no broker"),
         kafka.KafkaTimeoutError(),
         kafka.NotLeaderForPartitionError(),
@@ -46,6 +54,7 @@ def test_an_outage_is_waited_for(error):
         kafka.TopicAuthorizationFailedError(),
         ExceptionGroup("one is a bug", [TimeoutError(), KeyError("x")]),
         ValueError("no"),
+        RuntimeError("no"),
     ],
     ids=repr,
 )

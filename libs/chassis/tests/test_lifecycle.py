@@ -9,7 +9,7 @@ from crm_chassis.lifecycle import Supervisor
 class Looping:
     """A loop that does what its script says, then runs until it is stopped."""
 
-    def __init__(self, *script: Exception | None) -> None:
+    def __init__(self, *script: BaseException | None) -> None:
         self.script = list(script)
         self.begun = asyncio.Event()
         self.finished = False
@@ -34,6 +34,19 @@ async def test_a_loop_that_fails_by_an_outage_is_begun_again():
 
     assert await running
     assert loop.finished
+    assert supervisor.failed == ()
+
+
+async def test_a_loop_that_a_stray_cancellation_ends_is_begun_again():
+    supervisor, stop = Supervisor(), asyncio.Event()
+    loop = Looping(asyncio.CancelledError())
+    supervisor.add("tail", loop.run)
+
+    running = asyncio.create_task(supervisor.run(stop))
+    await asyncio.wait_for(loop.begun.wait(), 5)
+    stop.set()
+
+    assert await running
     assert supervisor.failed == ()
 
 

@@ -18,6 +18,7 @@ from analytics.engagement.history import read_history, read_score
 from analytics.engagement.model import ModelError, read_model
 from analytics.engagement.moved import score_stream
 from analytics.engagement.registered import register_models
+from crm_chassis.log import epochs
 from crm_events.topics import CONTRACT
 from heard import (
     DAY,
@@ -337,6 +338,25 @@ async def test_scores_are_published_only_while_the_lease_is_held(analytics):
 
     assert not before
     assert await analytics.pool.fetchval("select count(*) from log where sequence is null") == 1
+
+
+async def test_what_is_owed_is_published_after_the_log_began_an_epoch(analytics):
+    await analytics.hear([heard(order(), LANDMARK, number=1)])
+    await analytics.fold()
+    await analytics.moved._log.epoch()  # as any process that has published
+    assert await epochs.begin(analytics.pool, await epochs.newest(analytics.pool))
+    stop = asyncio.Event()
+
+    running = asyncio.gather(
+        analytics.moved.run(stop, beat=lambda: None),
+        analytics.moved._lease.run(stop, beat=lambda: None),
+    )
+    async with asyncio.timeout(10):
+        while not await analytics.pool.fetchval("select count(*) from log where sequence is null"):
+            assert not running.done(), running.exception()
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
 
 
 async def test_leaders_stand_in_the_order_of_their_values(analytics):

@@ -30,6 +30,9 @@ NOT_SETTLED: Final = "KS001"
 OTHER_EPOCH: Final = "KE001"
 """Our own: the log began an epoch since the caller last looked."""
 
+HANDLER_CLOSED: Final = "the handler is closed"
+"""What uvloop raises for writing to a connection that was reset meanwhile."""
+
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 1.0
 DOUBLINGS: Final = 10
@@ -40,6 +43,10 @@ class LogNotSettledError(Exception):
 
     It waits for the relay to compare the log with Kafka, or for somebody to run `recover`.
     """
+
+
+class NewEpochError(Exception):
+    """The log began an epoch: what was decided may stand on rows that are gone. Decide anew."""
 
 
 _KAFKA_AWAY: Final = (
@@ -74,10 +81,10 @@ def is_dependency_error(error: BaseException) -> bool:
             return not isinstance(misuse, ValueError) and "the server expects" not in str(misuse)
         case kafka.KafkaError() as refused:
             return bool(refused.retriable) or isinstance(refused, _KAFKA_AWAY)
-        case asyncpg.InternalClientError() | OSError() | LogNotSettledError():
+        case asyncpg.InternalClientError() | OSError() | LogNotSettledError() | NewEpochError():
             return True  # TimeoutError and ConnectionError are OSErrors
-        case _:
-            return False
+        case other:
+            return isinstance(other, RuntimeError) and HANDLER_CLOSED in str(other)
 
 
 def backoff(attempt: int) -> float:

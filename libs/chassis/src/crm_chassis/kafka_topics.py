@@ -17,6 +17,8 @@ from aiokafka.errors import (
     for_code,
 )
 
+from crm_chassis.kafka_consumer import close
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -119,7 +121,7 @@ async def ensure(bootstrap: str, wanted: Sequence[Wanted], *, replication_factor
                 )
         await _check_settings(admin, wanted)
     finally:
-        await admin.close()
+        await close(admin.close())
 
 
 async def _create(

@@ -14,10 +14,13 @@ from crm_events.topics import KEYS_PARTITIONS, KEYS_TOPIC
 
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
+from crm_chassis.kafka_consumer import check_alive, close
 from crm_chassis.kafka_producer import while_beating
+from crm_chassis.log import epochs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     import asyncpg
     from aiokafka import ConsumerRecord
@@ -50,7 +53,8 @@ _logger = structlog.stdlib.get_logger(__name__)
 class KeyReader:
     """Follows contacts.keys from its beginning at each start; it is compacted, so that is short.
 
-    Where it stands is kept in memory. It belongs to no consumer group.
+    Where it stands is kept in memory. It belongs to no consumer group. In an epoch of the log that
+    it has not seen before, it begins anew: a database that was put back lacks what came later.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class KeyReader:
         self._topic = topic
         self._at: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
+        self._run: tuple[int, datetime] | None = None  # the epoch and start of the server read into
         self.caught_up = asyncio.Event()
         """Set once everything is taken that was there when this began."""
 
@@ -92,12 +97,14 @@ class KeyReader:
                     raise
                 _logger.warning("keys.waiting", error=type(error).__name__, reason=str(error))
             finally:
-                await consumer.stop()
+                await close(consumer.stop())
             await pause(stop, backoff(failed))
             failed += 1
 
     async def _turn(self, consumer: AIOKafkaConsumer, beat: Callable[[], None]) -> None:
         """One poll, at most 500 records, written in one statement."""
+        check_alive(consumer)
+        await self._begin_anew_if_restored(consumer, beat)
         batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_AT_ONCE)
         keys = _last_of_each(record for batch in batches.values() for record in batch)
         if keys:
@@ -114,6 +121,20 @@ class KeyReader:
         ):
             _logger.info("keys.caught_up", topic=self._topic)
             self.caught_up.set()
+
+    async def _begin_anew_if_restored(
+        self, consumer: AIOKafkaConsumer, beat: Callable[[], None]
+    ) -> None:
+        newest = await epochs.newest(self._pool)
+        run = (newest.epoch, newest.run)
+        if run == self._run:
+            return
+        if self._run is not None:
+            _logger.info("keys.begins_anew", topic=self._topic, epoch=newest.epoch)
+            self._at.clear()
+            to_beginning = consumer.seek_to_beginning(*self._ends)
+            await while_beating(to_beginning, POSITION_WITHIN_S, beat)
+        self._run = run
 
     async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
         for place in self._ends:

@@ -149,8 +149,11 @@ class Supervisor:
             began = time.monotonic()
             try:
                 await loop.run(stop, beat=loop.beat)
-            except Exception as error:  # noqa: BLE001  # nothing is above the supervisor
-                if not is_dependency_error(error):
+            except (Exception, asyncio.CancelledError) as error:  # nothing is above
+                if _is_ours(error):
+                    raise
+                # Else a library's own has strayed here: the loop begins anew, as by an outage.
+                if not isinstance(error, asyncio.CancelledError) and not is_dependency_error(error):
                     self._fail(loop, stop, error)
                     return
                 metrics.LOOP_RESTARTS.labels(loop=loop.name).inc()
@@ -162,11 +165,17 @@ class Supervisor:
             attempt = 0 if time.monotonic() - began > SETTLED_S else attempt + 1
             await pause(stop, backoff(attempt))
 
-    def _fail(self, loop: _Watched, stop: asyncio.Event, error: Exception) -> None:
+    def _fail(self, loop: _Watched, stop: asyncio.Event, error: BaseException) -> None:
         metrics.LOOP_FAILURES.labels(loop=loop.name).inc()
         _logger.critical("loop.failed", loop=loop.name, exc_info=error)
         self._failed.append(loop.name)
         stop.set()
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Is it a cancellation of the task that runs here?"""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def run_until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, bool]]) -> int:

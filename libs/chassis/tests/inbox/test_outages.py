@@ -9,17 +9,19 @@ from collections.abc import Iterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.record.util import calc_crc32c
 from crm_chassis import metrics
 from crm_chassis.inbox.consumer import (
     Assignment,
     broker_of,
+    check_member,
     existing,
-    has_given_up,
     member_id,
     open_consumer,
 )
-from crm_chassis.restore import epochs
+from crm_chassis.kafka_consumer import close
+from crm_chassis.log import epochs
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
 from wire import Wire, event_id, message, until
@@ -62,11 +64,36 @@ async def test_the_consumer_is_ours_to_read_and_commits_nothing_by_itself(wire: 
         assert consumer._rebalance_timeout_ms == 10_000
         assert {tp.topic for tp in assignment.partitions} == {wire.topic}
         assert len(member_id(consumer)) > 8
-        assert not has_given_up(consumer)
-        consumer._fetcher.error_future.cancel()
-        await asyncio.wait({consumer._fetcher.error_future}, timeout=1)
-        assert has_given_up(consumer)
         assert await existing(broker, [wire.topic, "none"]) == (wire.topic,)
+
+
+@pytest.mark.parametrize("ended", ["fetching", "metadata", "part in its group"])
+async def test_a_consumer_whose_task_has_ended_is_told(wire: Wire, ended: str) -> None:
+    await wire.create()
+    assignment = Assignment()
+
+    async with (
+        broker_of(wire.bootstrap) as broker,
+        open_consumer(
+            broker,
+            [wire.topic],
+            group="ended",
+            instance="ended-0",
+            assignment=assignment,
+            beat=lambda: None,
+            stop=asyncio.Event(),
+        ) as consumer,
+    ):
+        check_member(consumer, assignment)
+        task = {
+            "fetching": consumer._fetcher.error_future,
+            "metadata": consumer._client._sync_task,
+            "part in its group": consumer._coordinator._coordination_task,
+        }[ended]
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
+        with pytest.raises(KafkaError, match=ended):
+            check_member(consumer, assignment)
 
 
 async def test_postgresql_may_go_and_come_back(wire: Wire, stack: Stack) -> None:
@@ -224,16 +251,36 @@ async def test_large_events_go_through_in_small_statements(wire: Wire) -> None:
     assert await wire.heard() == expected(60)
 
 
-async def test_a_consumer_that_gave_up_is_opened_anew(wire: Wire) -> None:
+@pytest.mark.parametrize(
+    "routine", ["_fetch_requests_routine", "_md_synchronizer", "_coordination_routine"]
+)
+async def test_a_consumer_one_of_whose_tasks_ended_is_opened_anew(wire: Wire, routine: str) -> None:
     await wire.create()
     await wire.send_numbers([1])
     async with wire.running():
         await wire.taken_through(1)
-        fetchers = [task for task in asyncio.all_tasks() if "_fetch_requests_routine" in repr(task)]
-        for fetcher in fetchers:
-            fetcher.cancel()
+        ended = [task for task in asyncio.all_tasks() if routine in repr(task)]
+        for task in ended:
+            task.cancel()
+
+        async def opened_anew() -> bool:
+            alive = [task for task in asyncio.all_tasks() if routine in repr(task)]
+            return bool(alive) and not set(alive) & set(ended)
+
+        await until(opened_anew)
         await wire.send_numbers([2])
         await wire.taken_through(2)
 
-    assert fetchers
+    assert ended
     assert await wire.heard() == expected(2)
+
+
+async def test_a_cancellation_out_of_the_clients_own_end_ends_nothing_here() -> None:
+    async def stop() -> None:
+        cancelled = asyncio.create_task(asyncio.sleep(60))
+        cancelled.cancel()
+        await cancelled
+
+    await close(stop())
+
+    assert asyncio.current_task().cancelling() == 0

@@ -15,8 +15,8 @@ from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.http.serving import http_loop
 from crm_chassis.lifecycle import Supervisor
+from crm_chassis.log import epochs
 from crm_chassis.migrations import is_current
-from crm_chassis.restore import epochs
 from crm_chassis.settings import ServiceSettings
 from fastapi import APIRouter, Depends
 from pydantic_settings import SettingsConfigDict

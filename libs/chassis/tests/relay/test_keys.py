@@ -15,6 +15,7 @@ from crm_chassis.ids import new_id
 from crm_chassis.kafka_topics import WrongTopicError
 from crm_chassis.key_outbox import KeyOutbox
 from crm_chassis.key_reader import KeyReader
+from crm_chassis.log import epochs
 from relaying import Leads
 
 GONE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -129,6 +130,20 @@ async def test_a_destroyed_key_never_comes_back(
     await read_to_the_end(reader)
 
     assert await destroyed(pool, key) == GONE
+
+
+async def test_a_reader_that_lives_through_a_restore_reads_again_what_the_backup_lacked(
+    outbox: KeyOutbox, reader: KeyReader, pool: asyncpg.Pool
+) -> None:
+    key = await mint(pool)
+    await outbox.turn()
+
+    async with following(reader), asyncio.timeout(30):
+        await reader.caught_up.wait()
+        await pool.execute("delete from subject_key")  # as a backup from before it was minted
+        assert await epochs.begin(pool, await epochs.newest(pool))
+        while await pool.fetchval("select array_agg(key_id) from subject_key") != [key]:
+            await asyncio.sleep(0.05)
 
 
 async def test_an_unreadable_record_is_passed_over(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from crm_chassis.errors import LogNotSettledError
-from crm_chassis.log.entries import NewEpochError
-from crm_chassis.restore import epochs
+from crm_chassis.errors import LogNotSettledError, NewEpochError
+from crm_chassis.log import epochs
 from publishing import Publisher, numbers
 from relaying import send_all
 

@@ -21,12 +21,12 @@ from crm_chassis.key_outbox import KeyOutbox
 from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
 from crm_chassis.lifecycle import Supervisor
+from crm_chassis.log import epochs
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.migrations import is_current
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
-from crm_chassis.restore import epochs
 from crm_chassis.restore.recovering import Recovering
 from crm_chassis.watchdog import run_watchdog
 from crm_events.topics import CONTRACT, SCORES

@@ -14,7 +14,7 @@ import pytest
 from contacts.bootstrap import Core, application
 from contacts.people.registry import Registry
 from crm_chassis.database import open_pool
-from crm_chassis.restore import epochs
+from crm_chassis.log import epochs
 
 TRACK = {
     "type": "track",

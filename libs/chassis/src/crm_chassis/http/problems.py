@@ -11,10 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from crm_chassis.errors import LogNotSettledError, is_dependency_error, sqlstate
+from crm_chassis.errors import (
+    LogNotSettledError,
+    NewEpochError,
+    is_dependency_error,
+    sqlstate,
+)
 from crm_chassis.log.entries import (
     EventTooLargeError,
-    NewEpochError,
     ReservedError,
     VersionConflictError,
 )

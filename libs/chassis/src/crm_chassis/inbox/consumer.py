@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from crm_chassis.inbox.waiting import beating
+from crm_chassis.kafka_consumer import check_alive, close
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 DRAIN_S: Final = 3.0
 """How long a rebalance waits for the statement that is under way."""
 
-CLOSE_LIMIT_S: Final = 5.0
 SESSION_TIMEOUT_MS: Final = 6_000
 HEARTBEAT_INTERVAL_MS: Final = 500  # by which the others learn that one left or came
 REBALANCE_TIMEOUT_MS: Final = 10_000  # above the drain
@@ -90,7 +90,7 @@ async def broker_of(
     try:
         yield broker
     finally:
-        await broker.stop()
+        await close(broker.stop())
 
 
 async def existing(broker: KafkaBroker, topics: Sequence[str]) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ async def existing(broker: KafkaBroker, topics: Sequence[str]) -> tuple[str, ...
         await client.start()
         there = await client.topics()
     finally:
-        await client.stop()
+        await close(client.stop())
     return tuple(topic for topic in topics if topic in there)
 
 
@@ -150,8 +150,7 @@ async def open_consumer(  # noqa: PLR0913  # each named at the call
     finally:
         if stop.is_set() and isinstance(subscriber.consumer, AIOKafkaConsumer):
             _leave_when_stopped(subscriber.consumer)
-        async with asyncio.timeout(CLOSE_LIMIT_S):
-            await subscriber.stop()
+        await close(subscriber.stop())
 
 
 def _leave_when_stopped(consumer: AIOKafkaConsumer) -> None:
@@ -169,24 +168,23 @@ def _coordinator(consumer: AIOKafkaConsumer) -> Any:  # noqa: ANN401  # a class 
     return getattr(consumer, "_coordinator")  # noqa: B009
 
 
-def check_group(consumer: AIOKafkaConsumer, assignment: Assignment) -> None:
-    """Ask a member without partitions whether it still tries to get some.
+def check_member(consumer: AIOKafkaConsumer, assignment: Assignment) -> None:
+    """Ask a member whether it is in its group, or still tries to get in, and whether it fetches.
 
     What went wrong with its group the client tells in a poll, and it goes no further until it has
-    told; who has no partitions does not poll.
+    told; who has no partitions does not poll. A task of the client's that has ended is told by
+    nobody, or as if a record could not be unpacked.
 
     Raises KafkaError: the consumer is to be opened anew.
     """
-    _coordinator(consumer).check_errors()
+    check_alive(consumer)
+    coordinator = _coordinator(consumer)
+    if coordinator._coordination_task.done():  # noqa: SLF001  # as in `_coordinator`
+        raise KafkaError("the consumer's part in its group ended by itself")
+    coordinator.check_errors()
     unsettled_s = time.monotonic() - assignment.unsettled_at
     if not assignment.settled and unsettled_s > REBALANCE_LIMIT_S:
         raise KafkaTimeoutError(f"a rebalance has not ended after {unsettled_s:.0f} s")
-
-
-def has_given_up(consumer: AIOKafkaConsumer) -> bool:
-    """Did the task end that fetches? Polls then stay empty for ever, and nothing is raised."""
-    fetcher: Any = getattr(consumer, "_fetcher")  # noqa: B009  # as above
-    return bool(fetcher.error_future.done())
 
 
 async def first_offsets(

@@ -12,13 +12,7 @@ from aiokafka.errors import KafkaError
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.ids import new_id
-from crm_chassis.inbox.consumer import (
-    Assignment,
-    broker_of,
-    existing,
-    has_given_up,
-    open_consumer,
-)
+from crm_chassis.inbox.consumer import Assignment, broker_of, existing, open_consumer
 from crm_chassis.inbox.member import LOG_EACH, Member
 from crm_chassis.inbox.pace import Pace
 from crm_chassis.inbox.reclaims import InstanceTakenError, Reclaims
@@ -182,8 +176,6 @@ class Inbox:
                     looked_at = now
                     if self._seat.refused:
                         raise InstanceTakenError(self._instance)
-                    if has_given_up(consumer):
-                        raise KafkaError("the consumer ended by itself")
                     self._failures = 0 if member.claims else self._failures
                     alert(member.readings, now=now)
                     measure(consumer, member.readings)

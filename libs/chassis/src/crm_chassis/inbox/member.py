@@ -18,7 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
-from crm_chassis.inbox.consumer import check_group, first_offsets, member_id
+from crm_chassis.inbox.consumer import check_member, first_offsets, member_id
 from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.reading import BEGINNING, Phase, Reading
 from crm_chassis.inbox.reporting import report, silence
@@ -43,6 +43,7 @@ Polled = dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
 POLL_MS: Final = 200
 POLL_LIMIT_S: Final = 1.0  # a poll waits for a rebalance to end, however long
 ALONE_MS: Final = 1_000
+ALONE_LIMIT_S: Final = 2.0
 WAIT_S: Final = 0.5
 LOG_EACH: Final = 30  # with the longest wait about twice a minute
 CHUNK: Final = 250  # records decided in one go: what else runs in this process waits so long
@@ -83,6 +84,7 @@ class Member:
     async def turn(self, stop: asyncio.Event) -> None:
         """One round. Raises KafkaError when the consumer is to be opened anew."""
         self._beat()
+        check_member(self._consumer, self._assignment)
         try:
             if self._turn != self._assignment.turn:
                 await self._settle()
@@ -131,7 +133,6 @@ class Member:
         if not partitions:
             if self._assignment.settled:  # more members than partitions
                 self._keep(frozenset())
-            check_group(self._consumer, self._assignment)
             await self._await_change()
             return
         self._reclaims.note(member_id(self._consumer), now=time.monotonic())
@@ -172,7 +173,6 @@ class Member:
     async def _poll(self, stop: asyncio.Event, *, timeout_ms: int, most: int) -> Polled:
         ready = self._ready()
         if not ready:
-            check_group(self._consumer, self._assignment)
             await pause(stop, WAIT_S)
             return {}
         try:
@@ -185,6 +185,9 @@ class Member:
         except (KafkaError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever unpacking a record may raise
+            check_member(
+                self._consumer, self._assignment
+            )  # it raises as well what ended its own tasks
             await self._find_unpackable(ready, error)
             return {}
         # Between an assignment and its claim the client may read from anywhere.
@@ -220,10 +223,16 @@ class Member:
         self._beat()
         self._consumer.seek(tp, self.readings[tp].next_offset)
         try:
-            await self._consumer.getmany(tp, timeout_ms=ALONE_MS, max_records=self._pace.records)
-        except KafkaError:
+            async with asyncio.timeout(ALONE_LIMIT_S):
+                await self._consumer.getmany(
+                    tp, timeout_ms=ALONE_MS, max_records=self._pace.records
+                )
+        except TimeoutError:
+            return True  # a rebalance is under way: it is read again when it has ended
+        except (KafkaError, asyncio.CancelledError):
             raise
         except Exception:  # noqa: BLE001  # as above
+            check_member(self._consumer, self._assignment)
             return False
         return True
 

@@ -12,12 +12,17 @@ from crm_events.errors import MissingKeyError
 from crm_events.sealing import personal_fields, seal, subjects
 
 from crm_chassis import metrics
-from crm_chassis.errors import NOT_SETTLED, OTHER_EPOCH, LogNotSettledError, sqlstate
+from crm_chassis.errors import (
+    NOT_SETTLED,
+    OTHER_EPOCH,
+    LogNotSettledError,
+    NewEpochError,
+    sqlstate,
+)
 from crm_chassis.log.entries import (
     Appended,
     EventTooLargeError,
     Fact,
-    NewEpochError,
     NewEvent,
     ReservedError,
     Statement,

@@ -79,10 +79,6 @@ class VersionConflictError(Exception):
         self.stream_id = stream_id
 
 
-class NewEpochError(Exception):
-    """The log began an epoch: what was decided may stand on rows that are gone. Decide anew."""
-
-
 class ReservedError(Exception):
     """Another stream holds what was to be reserved."""
 

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from crm_chassis.inbox.rows import hear
+from crm_chassis.kafka_consumer import close
 from crm_chassis.kafka_producer import while_beating
 
 if TYPE_CHECKING:
@@ -189,4 +190,4 @@ async def own_records(
         await while_beating(consumer.start(), START_WITHIN_S, beat)
         yield OwnRecords(consumer, beat)
     finally:
-        await consumer.stop()
+        await close(consumer.stop())

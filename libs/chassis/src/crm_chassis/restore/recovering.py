@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from crm_chassis.kafka_topics import ensure_topics
-from crm_chassis.restore import epochs
+from crm_chassis.log import epochs
 from crm_chassis.restore.comparing import compare
 from crm_chassis.restore.inserting import CannotRecoverError, Inserting
 from crm_chassis.restore.keys import copy_keys

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from crm_chassis import metrics
-from crm_chassis.restore import epochs
+from crm_chassis.log import epochs
 from crm_chassis.restore.comparing import DivergedError, HoleError, compare
 from crm_chassis.restore.keys import copy_keys
 from crm_chassis.restore.reading import own_records

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from crm_chassis.errors import LogNotSettledError, is_dependency_error, sqlstate
-from crm_chassis.log.entries import NewEpochError
+from crm_chassis.errors import LogNotSettledError, NewEpochError, is_dependency_error, sqlstate
 from crm_events.gate import LIMITS
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response

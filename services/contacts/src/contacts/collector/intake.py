@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from crm_chassis.errors import NewEpochError
 from crm_chassis.ids import derived_id
-from crm_chassis.log.entries import EventTooLargeError, Fact, NewEpochError, NewEvent
+from crm_chassis.log.entries import EventTooLargeError, Fact, NewEvent
 from crm_chassis.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
 
