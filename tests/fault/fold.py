@@ -57,6 +57,12 @@ def bought(facts: Iterable[Sent]) -> Bought | None:
     return Bought(len(spent), sum(spent, Decimal(0)), len(refunded), sum(refunded, Decimal(0)))
 
 
+def plan(facts: Iterable[Sent]) -> str | None:
+    """What was told last of a customer's plan; None of one of whom nothing was told."""
+    told = [fact.number for fact in facts if fact.kind == "identify"]
+    return f"plan {told[-1]}" if told else None
+
+
 def scored(
     facts: Iterable[Sent], model: Mapping[str, Any], recorded_at: Callable[[Sent], datetime]
 ) -> Scored:

@@ -28,6 +28,12 @@ class Process:
     name: str
     service: Service
     postgres: PostgresProxy
+    _told_to_end: bool = False
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """It runs no more, and nobody had ended it."""
+        return not self.alive and not self._told_to_end
 
     @property
     def pid(self) -> int:
@@ -40,22 +46,25 @@ class Process:
 
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
-        self.service.start()
+        self.start_soon()
         await asyncio.to_thread(self.service.wait_ready)
 
     def start_soon(self) -> None:
         """Start it; what it needs may be away."""
+        self._told_to_end = False
         self.service.start()
 
     async def kill(self) -> None:
         """SIGKILL; nothing of it is left when this returns."""
         assert self.alive, f"{self.name} was gone before it was killed"
+        self._told_to_end = True
         os.kill(self.pid, signal.SIGKILL)
         await self.ended()
 
     def terminate(self) -> None:
         """SIGTERM: asked to end."""
         assert self.alive, f"{self.name} was gone before it was asked to end"
+        self._told_to_end = True
         os.kill(self.pid, signal.SIGTERM)
 
     async def ended(self, within_seconds: float = EXIT_SECONDS) -> int:
@@ -76,13 +85,21 @@ class Process:
 
     async def hears(self) -> bool:
         """Has its group given it partitions?"""
+        return await self.partitions() > 0
+
+    async def partitions(self) -> int:
+        """How many its group has given it."""
+        return int(await self.metric("kith_inbox_partitions"))
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """What it tells of itself: the sum of the samples of this name that bear the labels."""
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
             answer = await client.get(f"{self.service.url}/metrics")
-        return any(
-            sample.value > 0
+        return sum(
+            sample.value
             for family in text_string_to_metric_families(answer.raise_for_status().text)
             for sample in family.samples
-            if sample.name == "kith_inbox_partitions"
+            if sample.name == name and labels.items() <= sample.labels.items()
         )
 
     def rss_bytes(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from crm_stack.small_disk import can_mount
 
 from tests.fault.judge import Judge
+from tests.fault.level import LEVEL_SECONDS, level
 from tests.fault.load import RefusedError
 from tests.fault.verdict import Round
 from tests.fault.world import AWAY
@@ -26,9 +27,10 @@ BEFORE_SECONDS: Final = 1.5
 AFTER_SECONDS: Final = 1.5
 SAMPLE_SECONDS: Final = 0.1
 LONGEST_FAULT_SECONDS: Final = 240.0
+"""Of a fault, beside the long outage that it may hold."""
 
 MOVED: Final = """
-select extract(epoch from max(moved_at))::float8 from projection_checkpoint
+select extract(epoch from min(moved_at))::float8 from projection_checkpoint
 """
 
 
@@ -54,10 +56,11 @@ async def run_rounds(
     world: World, faults: Sequence[Fault], verdict: Verdict, told: Callable[[Round], None]
 ) -> None:
     """Run the faults in this order; `verdict` grows by a round each, `told` hears of it."""
+    verdict.planned = len(faults)
     judge = Judge(world)
     async with _load(world):  # what the first fault finds has been judged already
         await asyncio.sleep(BEFORE_SECONDS)
-    before = await judge.verdict(level=await world.level() is not None)
+    before = await judge.verdict(level=await level(world))
     assert before.clean, f"wrong before any fault: {before.examples}"
     began = time.monotonic()
     for number, fault in enumerate(faults, start=1):
@@ -67,14 +70,17 @@ async def run_rounds(
         async with _load(world, this), _pauses(world, this):
             await asyncio.sleep(BEFORE_SECONDS)
             try:
-                async with asyncio.timeout(LONGEST_FAULT_SECONDS):
+                async with asyncio.timeout(LONGEST_FAULT_SECONDS + world.long_outage_seconds):
                     await fault.run(world, rng)
             except Exception as error:  # noqa: BLE001  # told with its round; the others go on
-                this.broken = f"{type(error).__name__}: {error}"
-            await _heal(world)
-            this.healed_s = time.monotonic() - began
+                this.tell(f"{type(error).__name__}: {error}")
+            for name in await _heal(world):
+                this.tell(f"{name} had ended by itself")
+            healed = time.monotonic()
+            this.healed_s = healed - began
             await asyncio.sleep(AFTER_SECONDS)
-        this.level_s = await world.level()
+        if await level(world, LEVEL_SECONDS - (time.monotonic() - healed)):
+            this.level_s = time.monotonic() - healed
         if fault.spoils:
             judge.forget()
         this.counts = await judge.verdict(level=this.level_s is not None)
@@ -89,7 +95,7 @@ async def run_rounds(
 async def _load(world: World, this: Round | None = None) -> AsyncGenerator[None]:
     """200 messages a second while the body runs; what was begun is seen through.
 
-    Where a sender had to give up, the round is told so.
+    Where a sender had to give up, or was answered what it must never be, the round is told so.
     """
     stop = asyncio.Event()
     sending = asyncio.create_task(world.load.send(stop))
@@ -99,24 +105,27 @@ async def _load(world: World, this: Round | None = None) -> AsyncGenerator[None]
         stop.set()
         try:
             await sending
-        except* RefusedError as refused:
+        except* (RefusedError, AssertionError) as refused:
             if this is None:
                 raise
-            this.broken = f"{this.broken or ''} {refused.exceptions[0]}".strip()
+            this.tell(str(refused.exceptions[0]))
 
 
-async def _heal(world: World) -> None:
-    """Whatever a fault left behind: servers answer, every process runs."""
+async def _heal(world: World) -> list[str]:
+    """Whatever a fault left behind: servers answer, every process runs.
+
+    Answers which processes had ended though nobody ended them: an outage is no reason to.
+    """
     await asyncio.to_thread(world.stack.restore)
     for process in world.processes:
         if process.alive:
             process.thaw()
-    await world.supervise()
+    return await world.supervise()
 
 
 @asynccontextmanager
 async def _pauses(world: World, this: Round) -> AsyncGenerator[None]:
-    """Note the longest time in which no projection of analytics moved."""
+    """Note the longest time for which a projection of analytics did not move."""
     sampling = asyncio.create_task(_sample(world, this))
     try:
         yield

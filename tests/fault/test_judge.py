@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from tests.fault import fold
+from tests.fault.copies import Bearers, Copies, Counts, Published, compare_keys, lost
 from tests.fault.faults.processes import FAULTS
 from tests.fault.fold import Scored
-from tests.fault.judge import Bearers, Copies, Counts, Published, lost
 from tests.fault.load import Load, Sent
 from tests.fault.rounds import schedule
 from tests.fault.verdict import Round, Verdict
@@ -100,6 +100,36 @@ def test_what_is_wrong_in_a_copy_is_found(taken, what):
     assert not counts.clean
 
 
+@pytest.mark.parametrize(("again", "wrong"), [(ONE, 0), (TWO, 1)])
+def test_a_repeat_in_a_topic_is_dropped_where_it_is_the_event_that_it_was(again, wrong):
+    counts, published = Counts(), Published()
+    published.events[PLACE] = [ONE, TWO, THREE]
+    topic = Copies("Kafka")
+    for sequence, event_id in [(1, ONE), (2, TWO), (1, again), (3, THREE)]:
+        topic.take_or_drop(PLACE, sequence, event_id, published, counts)
+    topic.missing(published, counts)
+
+    assert counts.misordered == wrong
+    assert counts.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("copied", "wrong"),
+    [
+        ({("1", "kek", "w", None), ("2", None, None, AT)}, 0),
+        ({("1", "kek", "w", None)}, 1),
+        ({("1", "kek", "w", None), ("2", "kek", "w", None)}, 2),
+        ({("1", "kek", "w", None), ("2", None, None, AT), ("3", "kek", "w", None)}, 1),
+    ],
+)
+def test_a_key_that_is_not_copied_as_it_is_is_found(copied, wrong):
+    counts = Counts()
+
+    compare_keys({("1", "kek", "w", None), ("2", None, None, AT)}, copied, counts)
+
+    assert counts.wrong_rows == wrong
+
+
 def test_sums_are_compared_to_the_ninth_digit():
     right = Scored(s=12.5, s_negative=None, counted=3)
 
@@ -141,6 +171,16 @@ def test_a_round_that_is_not_level_or_broke_a_promise_is_not_clean():
     assert not Verdict(1, {}, rounds=[good, late]).clean
     assert not Verdict(1, {}, rounds=[good, broken]).clean
     assert not Verdict(1, {}).clean, "nothing was shown"
+
+
+def test_a_run_that_was_broken_off_or_misses_a_bar_is_not_clean():
+    good = [Round(1, "relay.kill", 0.0, level_s=1.0)]
+
+    assert Verdict(1, {}, planned=1, rounds=good).clean
+    assert not Verdict(1, {}, planned=2, rounds=good).clean
+    assert Verdict(1, {}, rounds=good, rolling_pauses_s=[0.8, 2.9]).clean
+    assert not Verdict(1, {}, rounds=good, rolling_pauses_s=[0.8, 3.1]).clean
+    assert not Verdict(1, {}, rounds=good, grown_bytes=64_000_000).clean
 
 
 def test_the_same_seed_gives_the_same_order_and_each_fault_once_before_any_comes_again():

@@ -11,10 +11,12 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.fault.judge import Counts
+from tests.fault.copies import Counts
 
 P99: Final = 0.99
 MEGABYTE: Final = 1_000_000
+LONGEST_ROLLING_PAUSE_S: Final = 3.0
+MOST_GROWN_BYTES: Final = 64 * MEGABYTE
 
 
 @dataclass
@@ -25,10 +27,14 @@ class Round:
     fault: str
     began_s: float
     healed_s: float = 0.0
-    level_s: float | None = None  # None: not within 60 s of the heal
-    pause_s: float = 0.0  # the longest time in which no projection of analytics moved
+    level_s: float | None = None  # from the heal on; None: not within 60 s
+    pause_s: float = 0.0  # the longest time for which a projection of analytics did not move
     broken: str | None = None  # a promise that the fault itself saw broken
     counts: Counts = field(default_factory=Counts)
+
+    def tell(self, what: str) -> None:
+        """Note a promise that was broken."""
+        self.broken = what if self.broken is None else f"{self.broken}; {what}"
 
     @property
     def clean(self) -> bool:
@@ -41,6 +47,7 @@ class Verdict:
 
     seed: int
     settings: dict[str, Any]
+    planned: int = 0  # rounds; a run that has fewer was broken off
     rounds: list[Round] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     accepted: int = 0
@@ -51,7 +58,20 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        return bool(self.rounds) and all(each.clean for each in self.rounds)
+        return bool(self.rounds) and all(each.clean for each in self.rounds) and not self.missed
+
+    @property
+    def missed(self) -> list[str]:
+        """What the run as a whole falls short of, in words."""
+        missed: list[str] = []
+        if len(self.rounds) < self.planned:
+            missed.append(f"broken off after {len(self.rounds)} of {self.planned} rounds")
+        pause = self.rolling_pause_p99_s
+        if pause is not None and pause >= LONGEST_ROLLING_PAUSE_S:
+            missed.append(f"paused {pause:.2f} s at a rolling SIGTERM, {LONGEST_ROLLING_PAUSE_S} s")
+        if self.grown_bytes >= MOST_GROWN_BYTES:
+            missed.append(f"grown by {self.grown_bytes / MEGABYTE:.1f} MB while stalled, 64 MB")
+        return missed
 
     @property
     def rolling_pause_p99_s(self) -> float | None:
@@ -86,6 +106,8 @@ class Verdict:
             console.print(f"pause at rolling SIGTERM: p99 {p99:.2f} s of {count}")
         if self.grown_bytes:
             console.print(f"memory grown while stalled: {self.grown_bytes / MEGABYTE:.1f} MB")
+        for said in self.missed:
+            console.print(said, style="red")
         outcome = "clean" if self.clean else "NOT CLEAN"
         console.print(f"seed {self.seed}: {self.accepted} acknowledged, {outcome}")
 

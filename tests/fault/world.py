@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -32,8 +31,10 @@ NODES: Final = 3
 MEMBERS: Final = ("a", "b", "c")
 HISTORY: Final = timedelta(days=80)
 POLL_SECONDS: Final = 0.1
-LEVEL_SECONDS: Final = 60.0
 COMMAND_SECONDS: Final = 150.0
+TAKEN_OVER_SECONDS: Final = 30.0
+HEARD_PARTITIONS: Final = 36
+"""Of the three topics of contacts that analytics hears, twelve each."""
 AWAY: Final = (
     OSError,
     httpx.HTTPError,
@@ -41,16 +42,6 @@ AWAY: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # of a session that ended in the middle of a statement
 )
-OWED: Final = """
-select count(*) from log l, relay_position p
-where p.name = 'main' and l.sequence is null and l.topic is not null
-  and (l.epoch, l.xid, l.gp) > (p.epoch, p.xid, p.gp)
-"""
-DUE: Final = "select count(*) from engagement where due_at is not null"
-BEHIND: Final = """
-select count(*) from projection_checkpoint c, lateral (
-    select 1 from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp) limit 1) x
-"""
 
 
 @dataclass
@@ -191,11 +182,16 @@ class World:
             await process.postgres.stop()
             self._extra.remove(process)
 
-    async def supervise(self) -> None:
-        """Start what has ended, as whatever keeps processes alive would; all are ready then."""
+    async def supervise(self) -> list[str]:
+        """Start what has ended, as whatever keeps processes alive would; all are ready then.
+
+        Answers the names of those that nobody had ended.
+        """
+        by_themselves = [one.name for one in self.processes if one.ended_by_itself]
         for process in self.processes:
             if not process.alive:
                 await process.start()
+        return by_themselves
 
     async def command(self, service: str, *arguments: str) -> str:
         """Run a service's own command, as an operator would; what it printed."""
@@ -248,6 +244,23 @@ class World:
                         return process
                 await asyncio.sleep(POLL_SECONDS)
 
+    async def taken_over(self, frozen: Process, who: str) -> None:
+        """Wait until others do what a frozen relay, inbox or projection did."""
+        service = frozen.service.name
+
+        async def leads() -> bool:
+            return await self.holder(service) is not frozen
+
+        async def has_its_partitions() -> bool:
+            others = [one for one in self.members if one is not frozen]
+            return sum([await one.partitions() for one in others]) == HEARD_PARTITIONS
+
+        if who in ("relay", "projection"):
+            await self.until(leads, within_seconds=TAKEN_OVER_SECONDS, what="another's lead")
+        elif who == "inbox":
+            what = "the partitions' others"
+            await self.until(has_its_partitions, within_seconds=TAKEN_OVER_SECONDS, what=what)
+
     async def until(
         self,
         condition: Callable[[], Any],
@@ -272,37 +285,6 @@ class World:
 
         await self.until(enough, within_seconds=within_seconds, what=f"{more} more messages")
 
-    async def level(self, within_seconds: float = LEVEL_SECONDS) -> float | None:
-        """Seconds until all is published, heard, folded and told; None where it takes longer."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_seconds):
-                while not await self._is_level():
-                    await asyncio.sleep(POLL_SECONDS)
-                return loop.time() - began
-        return None
-
-    async def _is_level(self) -> bool:
-        try:
-            async with (
-                self.database("contacts") as contacts,
-                self.database("analytics") as analytics,
-            ):
-                # In the order in which one comes from the other: no load, so what was seen settled
-                # stays so.
-                if not (
-                    await _heard_all(analytics, contacts)
-                    and not await analytics.fetchval(DUE)
-                    and await _heard_all(contacts, analytics)
-                ):
-                    return False
-            workers = [one for one in self.processes if one.service.role == "worker" and one.alive]
-            # One that is out of its group leaves its work to the others, and would not be missed.
-            return all([await one.hears() for one in workers])
-        except AWAY:
-            return False
-
     async def _start(self) -> None:
         for process in self.processes:
             process.start_soon()
@@ -318,21 +300,6 @@ class World:
             await process.postgres.stop()
         for proxy in self.kafka_proxies:
             await proxy.stop()
-
-
-async def _heard_all(listener: asyncpg.Connection, publisher: asyncpg.Connection) -> bool:
-    for connection in (listener, publisher):
-        if await connection.fetchval(OWED) or await connection.fetchval(BEHIND):
-            return False
-    if await publisher.fetchval("select count(*) from relay_position where name <> 'main'"):
-        return False
-    sent = await publisher.fetch(
-        "select topic, partition, sequence from relay_sequence where sequence > 0"
-    )
-    heard = await listener.fetch(
-        "select topic, partition, sequence from inbox_mark where sequence > 0"
-    )
-    return set(map(tuple, sent)) == set(map(tuple, heard))
 
 
 def _maker(stack: Stack, templates: dict[str, Service]) -> Callable[..., Any]:

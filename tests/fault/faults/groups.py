@@ -12,16 +12,24 @@ from tests.fault.proxy.points import Where
 
 if TYPE_CHECKING:
     import random
+    from datetime import datetime
 
     from tests.fault.world import World
 
 SETTLE_SECONDS: Final = 2.0
 AFTERWARDS: Final = 100
 REFUSED_SECONDS: Final = 60.0
+HEARD_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 0.5
 
+RECORDED: Final = """
+select count(*) from log where sequence is null and topic is not null
+and recorded_at between $1 and $2
+"""
 WAITED: Final = """
-select coalesce(max(extract(epoch from heard_at - recorded_at)), 0)::float8 from log
-where sequence is not null and recorded_at between $1 and $2
+select count(*) as heard,
+       coalesce(max(extract(epoch from heard_at - recorded_at)), 0)::float8 as longest
+from log where sequence is not null and recorded_at between $1 and $2
 """
 
 
@@ -33,9 +41,19 @@ async def rolling_sigterm(world: World, _: random.Random) -> None:
         assert await member.ended() == 0, f"{member.name} did not leave in good order"
         await member.start()
         await asyncio.sleep(SETTLE_SECONDS)
-        async with world.database("analytics") as connection:
-            until = utc_now()
-            world.notes.pauses_seconds.append(await connection.fetchval(WAITED, began, until))
+        world.notes.pauses_seconds.append(await _longest_wait(world, began, utc_now()))
+
+
+async def _longest_wait(world: World, since: datetime, until: datetime) -> float:
+    """Seconds from recorded to heard, the most of all that contacts recorded in that time."""
+    async with world.database("contacts") as contacts, world.database("analytics") as analytics:
+        recorded = await contacts.fetchval(RECORDED, since, until)
+
+        async def all_heard() -> bool:
+            return (await analytics.fetchrow(WAITED, since, until))["heard"] >= recorded
+
+        await world.until(all_heard, within_seconds=HEARD_SECONDS, what="all that was recorded")
+        return float((await analytics.fetchrow(WAITED, since, until))["longest"])
 
 
 async def rolling_kill(world: World, _: random.Random) -> None:
@@ -52,9 +70,10 @@ async def stalled_batch(world: World, rng: random.Random) -> None:
     with member.postgres.armed(Where.BEFORE, "inbox.take") as point:
         await point.reached()
         async with member.postgres.stalled():
-            await asyncio.sleep(min(60.0, world.long_outage_seconds))
-            grown = member.rss_bytes() - before
-    world.notes.grown_bytes = max(world.notes.grown_bytes, grown)
+            for _ in range(int(min(60.0, world.long_outage_seconds) / LOOK_SECONDS)):
+                await asyncio.sleep(LOOK_SECONDS)
+                grown = member.rss_bytes() - before
+                world.notes.grown_bytes = max(world.notes.grown_bytes, grown)
     await world.acknowledged(AFTERWARDS)
 
 
@@ -74,17 +93,12 @@ async def same_instance(world: World, _: random.Random) -> None:
 
 async def two_relays(world: World, _: random.Random) -> None:
     """One has sent and is about to say so when it freezes; when it wakes up another leads."""
-    async with world.standby("contacts", "worker", "2") as second:
+    async with world.standby("contacts", "worker", "2"):
         first = await world.holder("contacts")
-        other = second if first is world.relay else world.relay
-
-        async def leads() -> bool:
-            return await world.holder("contacts") is other
-
         with first.postgres.armed(Where.BEFORE, "relay.move") as point:
             await point.reached()
             await first.freeze()
-            await world.until(leads, within_seconds=20, what="the other relay's lead")
+            await world.taken_over(first, "relay")
             await world.acknowledged(AFTERWARDS)
             first.thaw()
             point.resume()  # it moves its position now, as it believes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.fault import Fault
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from tests.fault.process import Process
     from tests.fault.world import World
 
-FROZEN_SECONDS: Final = 8.0
-"""Past the lease's 1.5 s and the group's 6 s: another one leads, and has its partitions."""
+FROZEN_SECONDS: Final = 4.0
+"""Of a collector, and of the others after another one has taken over."""
 AFTERWARDS: Final = 150
 """Messages that go through before the round ends."""
 
@@ -73,14 +74,18 @@ def _frozen(who: str, where: Where) -> Callable[[World, random.Random], Awaitabl
     choose, what = VICTIMS[who]
 
     async def run(world: World, rng: random.Random) -> None:
-        victim = await choose(world, rng)
-        with victim.postgres.armed(where, what) as point:
-            await point.reached()
-            await victim.freeze()
-            await asyncio.sleep(FROZEN_SECONDS)
-            victim.thaw()
-            point.resume()
-        await world.acknowledged(AFTERWARDS)
+        async with AsyncExitStack() as beside:
+            if who == "relay":
+                await beside.enter_async_context(world.standby("contacts", "worker", "2"))
+            victim = await choose(world, rng)
+            with victim.postgres.armed(where, what) as point:
+                await point.reached()
+                await victim.freeze()
+                await world.taken_over(victim, who)
+                await asyncio.sleep(FROZEN_SECONDS)
+                victim.thaw()
+                point.resume()
+            await world.acknowledged(AFTERWARDS)
 
     return run
 
@@ -116,10 +121,11 @@ def _faults() -> tuple[Fault, ...]:
                 name, meaning = "sent-not-moved", "sent, and its position not moved"  # noqa: PLW2901
             does = f"kill -9 of the {who}: {meaning}."
             made.append(Fault(f"{who}.kill.{name}", does, _killed(who, where)))
-    for who in ("relay", "inbox", "projection"):
+    for who in VICTIMS:
         for name in ("written", "committed"):
             where, meaning = POINTS[name]
-            does = f"SIGSTOP of the {who} for 8 s: {meaning}; then it goes on."
+            until = "for 4 s" if who == "collector" else "until another has taken over"
+            does = f"SIGSTOP of the {who} {until}: {meaning}; then it goes on."
             made.append(Fault(f"{who}.freeze.{name}", does, _frozen(who, where)))
     return tuple(made)
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 FROZEN_SECONDS: Final = 4.0
 """Well past the lease's 1.5 s: another one leads, and the frozen one wakes up a zombie."""
-GROUP_SECONDS: Final = 9.0
-"""Past the group's session of 6 s: its partitions are others' when it wakes up."""
 TWICE: Final = 2
 
 
@@ -53,15 +51,10 @@ async def freeze_collector(world: World, _: random.Random) -> None:
 
 async def freeze_relay(world: World, _: random.Random) -> None:
     """With a second worker of contacts beside it, which leads while the first is frozen."""
-    async with world.standby("contacts", "worker", "2") as second:
+    async with world.standby("contacts", "worker", "2"):
         first = await world.holder("contacts")
         await first.freeze()
-        other = second if first is world.relay else world.relay
-
-        async def leads() -> bool:
-            return await world.holder("contacts") is other
-
-        await world.until(leads, within_seconds=20, what="the other worker's lead")
+        await world.taken_over(first, "relay")
         await world.acknowledged(400)
         first.thaw()
         await world.acknowledged(200)
@@ -70,7 +63,7 @@ async def freeze_relay(world: World, _: random.Random) -> None:
 async def freeze_member(world: World, rng: random.Random) -> None:
     member = rng.choice(world.members)
     await member.freeze()
-    await asyncio.sleep(GROUP_SECONDS)
+    await world.taken_over(member, "inbox")
     member.thaw()
     await world.acknowledged(200)
 
@@ -78,11 +71,7 @@ async def freeze_member(world: World, rng: random.Random) -> None:
 async def freeze_folding_owner(world: World, _: random.Random) -> None:
     owner = await world.holder("analytics")
     await owner.freeze()
-
-    async def passed_on() -> bool:
-        return await world.holder("analytics") is not owner
-
-    await world.until(passed_on, within_seconds=20, what="another owner of the projections")
+    await world.taken_over(owner, "projection")
     await asyncio.sleep(FROZEN_SECONDS)
     owner.thaw()
     await world.acknowledged(200)
@@ -95,7 +84,8 @@ FAULTS: Final = (
     Fault("projection.kill", "kill -9 of the worker that folds, twice.", kill_folding_owner),
     Fault("collector.freeze", "SIGSTOP of contacts' API for 4 s.", freeze_collector),
     Fault("relay.freeze", "SIGSTOP of the relay; another leads, then it wakes up.", freeze_relay),
-    Fault("inbox.freeze", "SIGSTOP of a member past its session, then SIGCONT.", freeze_member),
+    Fault("inbox.freeze", "SIGSTOP of a member until others have its partitions.",
+          freeze_member),
     Fault(
         "projection.freeze", "SIGSTOP of the worker that folds until another does; SIGCONT.",
         freeze_folding_owner,

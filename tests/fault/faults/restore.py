@@ -10,6 +10,7 @@ import httpx
 from crm_stack import restoring
 
 from tests.fault.fault import Fault
+from tests.fault.level import level
 
 if TYPE_CHECKING:
     import random
@@ -106,7 +107,7 @@ async def _quiet(world: World) -> AsyncGenerator[None]:
 
     await world.collector.freeze()
     try:
-        assert await world.level() is not None, "what was written did not come through in time"
+        assert await level(world), "what was written did not come through in time"
         await world.until(sent, within_seconds=SEEN_SECONDS, what="sending all that was written")
         yield
     finally:

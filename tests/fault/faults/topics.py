@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka import AIOKafkaProducer, TopicPartition
 from crm_chassis.ids import new_id
 
+from tests.fault import purchases
 from tests.fault.fault import Fault
+from tests.fault.purchases import PARTITIONS, SOON_SECONDS, TOPIC
 
 if TYPE_CHECKING:
     import random
 
     from tests.fault.world import World
 
-TOPIC: Final = "contacts.purchases"
-PARTITIONS: Final = 12
 AFTERWARDS: Final = 100
 YEARS: Final = timedelta(days=3_652)
 UNKNOWN: Final = "contacts.activity.imagined"
-SOON_SECONDS: Final = 60.0
+HOLDS: Final = 3
 
 # As a later release of contacts would append it: this one knows neither type nor version.
 LATER_RELEASE: Final = """
@@ -49,46 +47,73 @@ select 1 from projection_checkpoint where name = 'scores' and stopped is not nul
 
 
 async def sent_twice(world: World, _: random.Random) -> None:
+    sent, records = await purchases.sent(world), await purchases.records(world)
     await world.command("contacts", "republish", "--topic", TOPIC)
+    await purchases.sent_all(world)
     await world.acknowledged(AFTERWARDS)
+    again = await purchases.records(world) - records
+    assert again >= sum(sent.values()), f"{again} of {sum(sent.values())} were sent once more"
 
 
 async def truncated(world: World, _: random.Random) -> None:
     """Below the marks: what was taken is not needed any more."""
     ends = {tp: at for tp, at in world.notes.judged_to.items() if tp.topic == TOPIC}
     assert sum(ends.values()) > 0, "there is nothing to cut yet"
-    await _delete_before(world, ends)
+    await purchases.delete_before(world, ends)
+    async with purchases.consumer(world) as consumer:
+        begins = await consumer.beginning_offsets(list(ends))
+    assert begins == ends, "it was not cut"
     await world.acknowledged(AFTERWARDS)
 
 
-async def record_missing(world: World, _: random.Random) -> None:
-    """Records beyond the marks are gone: partitions hold, and go on when they are sent again."""
+async def record_missing(world: World, rng: random.Random) -> None:
+    """Records beyond a mark are gone: one partition holds, and goes on when they are sent again."""
     async with _Frozen(world):
         await world.acknowledged(AFTERWARDS * 3)
-        await _sent_all(world)
-        await _delete_before(world, await _ends(world))
-    await world.acknowledged(AFTERWARDS)
-    assert await _behind(world) > 0, "nothing is missing"
+        heard, sent = await purchases.heard(world), await purchases.sent(world)
+        cut = rng.choice([n for n in sorted(sent) if sent[n] > heard.get(n, 0)])
+        place = TopicPartition(TOPIC, cut)
+        await purchases.delete_before(world, {place: (await purchases.ends(world))[place]})
+
+    for _ in range(HOLDS):  # the others go on, and this one does not
+        sent = await purchases.sent(world)
+        await world.acknowledged(AFTERWARDS)
+
+        async def one_holds(sent: dict[int, int] = sent) -> bool:
+            heard = await purchases.heard(world)
+            return {n for n in sent if heard.get(n, 0) < sent[n]} == {cut}
+
+        await world.until(one_holds, within_seconds=SOON_SECONDS, what="one that holds, alone")
     await world.command("contacts", "republish", "--topic", TOPIC)
 
 
 async def made_anew(world: World, _: random.Random) -> None:
     """Deleted under a running relay, which makes it again and goes on with the next number."""
-    await _delete_topic(world)
+    first = await purchases.first_times(world)
+    await purchases.delete_topic(world)
     await world.acknowledged(AFTERWARDS)
-    await world.until(lambda: _there(world), within_seconds=SOON_SECONDS, what="the topic")
+    await world.until(lambda: purchases.there(world), within_seconds=SOON_SECONDS, what="the topic")
+    assert not first.items() & (await purchases.first_times(world)).items(), (
+        "it is the topic that it was"
+    )
     await world.command("contacts", "republish", "--topic", TOPIC)
 
 
 async def made_anew_and_longer(world: World, _: random.Random) -> None:
     """Readers find a topic that is longer than where they were, and another one."""
+    first, records = await purchases.first_times(world), await purchases.records(world)
     async with _Frozen(world):
-        await _delete_topic(world)
+        await purchases.delete_topic(world)
         await world.acknowledged(AFTERWARDS)
-        await world.until(lambda: _there(world), within_seconds=SOON_SECONDS, what="the topic")
-        for _ in range(2):  # every number twice: longer than it was
+        await world.until(
+            lambda: purchases.there(world), within_seconds=SOON_SECONDS, what="the topic"
+        )
+        while await purchases.records(world) <= records:
             await world.command("contacts", "republish", "--topic", TOPIC)
-            await _sent_all(world)
+            await purchases.sent_all(world)
+    assert not first.items() & (await purchases.first_times(world)).items(), (
+        "it is the topic that it was"
+    )
 
 
 async def unknown_type(world: World, _: random.Random) -> None:
@@ -126,6 +151,27 @@ async def undecodable(world: World, _: random.Random) -> None:
         await world.until(kept_aside, within_seconds=SOON_SECONDS, what="the record kept aside")
         stands = await connection.fetchval("select type from log where event_id = $1", event_id)
     assert stands == "crm.quarantined", f"{stands} stands in its place"
+
+
+async def unreadable(world: World, _: random.Random) -> None:
+    """A stranger writes to every partition: what comes behind is taken in its turn."""
+    before = await purchases.unreadable(world)
+    producer = AIOKafkaProducer(bootstrap_servers=world.kafka.bootstrap)
+    await producer.start()
+    try:
+        for partition in range(PARTITIONS):
+            await producer.send_and_wait(TOPIC, b"of a stranger", partition=partition)
+    finally:
+        await producer.stop()
+    await world.acknowledged(AFTERWARDS)
+    sent = await purchases.sent(world)
+
+    async def taken() -> bool:
+        heard = await purchases.heard(world)
+        return all(heard.get(n, 0) >= sent[n] for n in sent)
+
+    await world.until(taken, within_seconds=SOON_SECONDS, what="what lies behind them")
+    assert await purchases.unreadable(world) >= before + PARTITIONS, "nobody has met them"
 
 
 async def unknown_version(world: World, _: random.Random) -> None:
@@ -170,80 +216,6 @@ class _Frozen:
             member.thaw()
 
 
-async def _delete_topic(world: World) -> None:
-    admin = await _admin(world)
-    try:
-        await admin.delete_topics([TOPIC])
-        for _ in range(100):
-            if TOPIC not in await admin.list_topics():
-                break
-            await asyncio.sleep(0.05)
-    finally:
-        await admin.close()
-    world.notes.made_anew.add(TOPIC)
-
-
-async def _there(world: World) -> bool:
-    admin = await _admin(world)
-    try:
-        return TOPIC in await admin.list_topics()
-    finally:
-        await admin.close()
-
-
-async def _delete_before(world: World, ends: dict[TopicPartition, int]) -> None:
-    admin = await _admin(world)
-    try:
-        await admin.delete_records(
-            {tp: RecordsToDelete(before_offset=end) for tp, end in ends.items()}
-        )
-    finally:
-        await admin.close()
-
-
-async def _ends(world: World) -> dict[TopicPartition, int]:
-    """The offset behind the last record of each partition."""
-    async with world.database("contacts") as connection:
-        rows = await connection.fetch(
-            "select partition, kafka_offset from relay_sequence where topic = $1", TOPIC
-        )
-    return {
-        TopicPartition(TOPIC, row["partition"]): row["kafka_offset"] + 1
-        for row in rows
-        if row["kafka_offset"] >= 0
-    }
-
-
-async def _behind(world: World) -> int:
-    """How many numbers of the topic analytics has not taken."""
-    async with world.database("contacts") as contacts, world.database("analytics") as analytics:
-        sent = await contacts.fetchval(
-            "select coalesce(sum(sequence), 0) from relay_sequence where topic = $1", TOPIC
-        )
-        heard = await analytics.fetchval(
-            "select coalesce(sum(sequence), 0) from inbox_mark where topic = $1", TOPIC
-        )
-    return int(sent) - int(heard)
-
-
-async def _sent_all(world: World) -> None:
-    """Wait until no topic is being sent once more and little is owed."""
-
-    async def sent() -> bool:
-        async with world.database("contacts") as connection:
-            return not await connection.fetchval(
-                "select count(*) from relay_position where name <> 'main'"
-            )
-
-    await world.until(sent, within_seconds=SOON_SECONDS, what="the end of sending again")
-
-
-async def _admin(world: World) -> AIOKafkaAdminClient:
-    admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka.bootstrap)
-    await admin.start()
-    return admin
-
-
 FAULTS: Final = (
     Fault("topics.sent-twice", "A whole topic sent once more.", sent_twice, weight=2),
     Fault("topics.truncated", "A topic cut below the marks.", truncated, weight=2),
@@ -256,6 +228,8 @@ FAULTS: Final = (
           weight=1),
     Fault("topics.undecodable", "A record whose envelope cannot be decoded.", undecodable,
           weight=1),
+    Fault("topics.unreadable", "Records of a stranger, without a number, in every partition.",
+          unreadable, weight=1),
     Fault("topics.unknown-version", "A known type in a version that no release here knows.",
           unknown_version, weight=1),
     Fault("topics.far-times", "Events ten years ahead and ten years behind.", far_times,
