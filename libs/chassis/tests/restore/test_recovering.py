@@ -11,10 +11,11 @@ from aiokafka import AIOKafkaProducer
 from crm_chassis.database import open_pool
 from crm_chassis.errors import LogNotSettledError, sqlstate
 from crm_chassis.key_outbox import KeyOutbox
-from crm_chassis.log import epochs, inserting
+from crm_chassis.log import epochs
 from crm_chassis.log.entries import VersionConflictError
 from crm_chassis.relay.progress import load
 from crm_chassis.relay.republish import republish
+from crm_chassis.restore import inserting
 from crm_chassis.restore.comparing import DivergedError, HoleError
 from crm_chassis.restore.inserting import CannotRecoverError, Inserting
 from crm_chassis.restore.recovering import report
