@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from crm_chassis.inbox.taking import TAKE
 from crm_chassis.log.append import APPEND_FACTS, APPEND_STREAMS
 from crm_chassis.log.together import APPEND_EACH
-from crm_chassis.projection.projector import MOVE as PROJECTION_MOVE
+from crm_chassis.projection.checkpoints import MOVE as PROJECTION_MOVE
 from crm_chassis.projection.projector import MOVE_IDLE
 from crm_chassis.relay.progress import MOVE as RELAY_MOVE
 from crm_stack.server import free_port

@@ -2,6 +2,7 @@
 
 from asyncio import Future, Task
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, Self, TypeVar
 
 from aiokafka.abc import ConsumerRebalanceListener as ConsumerRebalanceListener
@@ -26,6 +27,7 @@ class RecordMetadata(NamedTuple):
     timestamp_type: int
     log_start_offset: int | None
 
+@dataclass(frozen=True)
 class ConsumerRecord(Generic[K, V]):
     topic: str
     partition: int

@@ -86,3 +86,20 @@ def test_a_command_says_in_a_line_that_the_database_is_away():
     assert done.exit_code == 1
     assert done.stderr.startswith("the database is away: ConnectionRefusedError")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_waits_is_listed_and_asked_for_from_the_command_line(database):
+    assert command("migrate", url=database).exit_code == 0
+
+    listed = [command(what, "list", url=database) for what in ("parked", "quarantine")]
+    unnamed = command("parked", "retry", "sums", url=database)
+    nothing = command("parked", "retry", "sums", "--all", url=database)
+    stranger = command("quarantine", "discard", "probe.things/0/1", url=database)
+
+    assert [(one.exit_code, one.stdout) for one in listed] == [(0, ""), (0, "")]
+    assert (unnamed.exit_code, unnamed.stderr) == (2, "name a key, or say --all\n")
+    assert (nothing.exit_code, nothing.stderr) == (1, "nothing of that name is parked\n")
+    assert (stranger.exit_code, stranger.stderr) == (
+        1,
+        "nothing is kept aside under probe.things/0/1\n",
+    )

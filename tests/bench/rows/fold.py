@@ -16,9 +16,10 @@ from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import LAST, START, Position
 from crm_chassis.log.statements import guarded
 from crm_chassis.log.tail import GLANCES
+from crm_chassis.projection.checkpoints import MOVE, REGISTER
 from crm_chassis.projection.model import ReadModel
 from crm_chassis.projection.pages import PAGE_ROWS
-from crm_chassis.projection.projector import MOVE, REGISTER, Projector
+from crm_chassis.projection.projector import Projector
 
 from tests.bench.bench import Bench
 from tests.bench.filled import add_events, draw

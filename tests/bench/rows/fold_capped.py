@@ -15,7 +15,7 @@ import asyncpg
 from analytics.bootstrap import Core
 from analytics.engagement.engagement import engagement
 from analytics.engagement.model import ScoringModel, load_model, read_model
-from crm_chassis.projection.projector import REGISTER
+from crm_chassis.projection.checkpoints import REGISTER
 from crm_events.topics import CONTRACT
 
 from tests.bench.bench import Bench

@@ -20,7 +20,7 @@ from analytics.engagement.model import load_model
 from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.log.position import Position
 from crm_chassis.log.tail import head
-from crm_chassis.projection.projector import standing_at
+from crm_chassis.projection.checkpoints import standing_at
 from crm_events.contacts import OrderCompleted
 from crm_events.topics import CONTRACT
 

@@ -1,48 +1,38 @@
-"""The commands every service has: run, api, worker, migrate, republish, recover, api-keys."""
+"""The commands every service has: to run it, to migrate, and what an operator does with it."""
 
 from __future__ import annotations
 
-import asyncio
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
-from aiokafka.errors import KafkaError
 
 from crm_chassis import apikeys
-from crm_chassis.database import close_pool, open_pool, wait_until_migrated
-from crm_chassis.errors import is_dependency_error
+from crm_chassis.cli_parked import parked_commands, quarantine_commands
+from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, settings_or_exit, with_database
+from crm_chassis.database import wait_until_migrated
 from crm_chassis.kafka_topics import WrongTopicError
 from crm_chassis.lifecycle import run_until_signalled
-from crm_chassis.logs import configure_logs, safe_text
+from crm_chassis.logs import configure_logs
 from crm_chassis.migrations import is_current
 from crm_chassis.relay.republish import NothingToRepublishError, republish
 from crm_chassis.restore.comparing import DivergedError, HoleError
 from crm_chassis.restore.inserting import CannotRecoverError
 from crm_chassis.restore.recovering import report
-from crm_chassis.settings import (
-    ServiceSettings,
-    UnsafeSettingsError,
-    is_superuser_url,
-    load_settings,
-)
+from crm_chassis.settings import is_superuser_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    import asyncio
+    from collections.abc import Callable, Coroutine
 
     import asyncpg
 
     from crm_chassis.lifecycle import Prepare
     from crm_chassis.restore.recovering import Recovering
+    from crm_chassis.settings import ServiceSettings
 
 _logger = structlog.stdlib.get_logger(__name__)
-
-S = TypeVar("S", bound=ServiceSettings)
-
-EXIT_FAILED: Final = 1
-EXIT_UNSAFE: Final = 2
-COMMAND_CONNECTIONS: Final = 2
 
 
 class Role(StrEnum):
@@ -118,45 +108,13 @@ def service_cli(
             _recover(name, settings, recovering)
         )
     app.add_typer(_api_keys(name, settings), name="api-keys", help="Who may call the API.")
+    app.add_typer(
+        parked_commands(name, settings), name="parked", help="What read models could not fold."
+    )
+    app.add_typer(
+        quarantine_commands(name, settings), name="quarantine", help="What could not be heard."
+    )
     return app
-
-
-def settings_or_exit(kind: type[S]) -> S:
-    """The settings; or one line per unsafe one, by its name, and exit code 2."""
-    try:
-        return load_settings(kind)
-    except UnsafeSettingsError as unsafe:
-        for line in unsafe.lines:
-            typer.echo(line, err=True)
-        raise typer.Exit(EXIT_UNSAFE) from None
-
-
-def with_database(
-    name: str, kind: type[S], work: Callable[[S, asyncpg.Pool], Awaitable[None]]
-) -> None:
-    """Run a short command of a service against its database; exit 1 in one line if one is away."""
-    told = settings_or_exit(kind)
-    configure_logs(name, told.log_format)
-
-    async def worked() -> None:
-        pool = await open_pool(
-            told.database_url.get_secret_value(),
-            application_name=f"{name} command",
-            max_size=COMMAND_CONNECTIONS,
-        )
-        try:
-            await work(told, pool)
-        finally:
-            await close_pool(pool)
-
-    try:
-        asyncio.run(worked())
-    except Exception as error:
-        if not is_dependency_error(error):
-            raise
-        what = "Kafka" if isinstance(error, KafkaError) else "the database"
-        typer.echo(f"{what} is away: {type(error).__name__} {safe_text(error)}", err=True)
-        raise typer.Exit(EXIT_FAILED) from None
 
 
 def prepare_database(

@@ -90,6 +90,8 @@ PROJECTION_ROWS_BEHIND = Gauge(
 PROJECTION_STOPPED = Gauge(
     "kith_projection_stopped", "1 while a projection stands on an error.", ["projection"]
 )
+PARKED_KEYS = Gauge("kith_parked_keys", "Keys that a projection goes on without.", ["projection"])
+PARKED_TOTAL = Counter("kith_parked_total", "Times that a key parked.", ["projection"])
 PROJECTION_BATCH_SECONDS = Histogram(
     "kith_projection_batch_seconds",
     "One batch: read, fold, write.",

@@ -7,9 +7,10 @@ import structlog
 from asking import app_of, client_of
 from crm_chassis.http.access import public
 from crm_chassis.http.app import UngatedBodyError
-from crm_chassis.http.bodies import CommandBody, IfMatch, gated_router
+from crm_chassis.http.bodies import CommandBody, gated_router
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
+from crm_chassis.http.terms import Terms
 from crm_chassis.ids import new_id
 from crm_chassis.log.entries import EventTooLargeError, ReservedError, VersionConflictError
 from crm_chassis.refusal import Refusal
@@ -57,7 +58,7 @@ open_to_all = [Depends(public())]
 
 
 @router.post("/raise/{name}", dependencies=open_to_all)
-async def raise_one(name: str, if_match: IfMatch) -> None:
+async def raise_one(name: str, terms: Terms) -> None:
     raise RAISED[name]
 
 

@@ -16,8 +16,9 @@ from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import START
 from crm_chassis.log.tail import Glance, read_glances, read_page
 from crm_chassis.projection import pages
+from crm_chassis.projection.checkpoints import standing_at
 from crm_chassis.projection.model import BatchModel, GlanceModel
-from crm_chassis.projection.projector import Projector, standing_at
+from crm_chassis.projection.projector import Projector
 from probe import Counted, Named, Probe
 
 TABLES = """

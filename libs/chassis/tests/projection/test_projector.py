@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
-from crm_chassis.clock import utc_now
 from crm_chassis.errors import sqlstate
 from crm_chassis.ids import new_id
 from crm_chassis.lease import Lease
@@ -18,113 +15,10 @@ from crm_chassis.log.entries import NewEvent, Statement, StreamAppend
 from crm_chassis.log.logged import LoggedEvent
 from crm_chassis.log.position import START
 from crm_chassis.log.tail import head, read_page
-from crm_chassis.projection.model import BatchModel, Projection, as_of
-from crm_chassis.projection.projector import Projector, standing_at
-from probe import AT, Counted, Named, Probe
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Numeric, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import JSONB
-
-METADATA = MetaData()
-SUMS = Table(
-    "sums",
-    METADATA,
-    Column("customer_id", Uuid, primary_key=True),
-    Column("total", BigInteger, nullable=False),
-    Column("numbers", JSONB, nullable=False),
-    Column("name", Text),
-)
-DIGITS = Table(
-    "digits",
-    METADATA,
-    Column("digit", Integer, primary_key=True),
-    Column("parity", Text, primary_key=True),
-    Column("seen", Numeric(10, 0), nullable=False),
-)
-CREATE = """
-create table sums (customer_id uuid primary key, total bigint, numbers jsonb, name text);
-create table digits (digit int, parity text, seen numeric(10, 0), primary key (digit, parity));
-create table batches (n bigint);
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    customer_id: UUID
-    total: int
-    numbers: list[int]
-    name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Digit:
-    digit: int
-    parity: str
-    seen: int
-
-
-def sums_model(name: str = "sums") -> Projection[Sum]:
-    """Sum per customer; 13 takes the row away, 99 breaks the fold."""
-    model = Projection(name, 1, SUMS, Sum, key=lambda entry: (entry.partition_key,), opens=True)
-
-    @model.on(Counted)
-    def add(row: Sum | None, entry: LoggedEvent[Any]) -> Sum | None:
-        number = entry.event.number
-        if number == 13:
-            return None
-        if number == 99:
-            raise ValueError("99 cannot be folded")
-        before = row or Sum(entry.partition_key, 0, [], None)
-        return replace(before, total=before.total + number, numbers=[*before.numbers, number])
-
-    @model.on(Named)
-    def name_it(row: Sum | None, entry: LoggedEvent[Any]) -> Sum | None:
-        return replace(row or Sum(entry.partition_key, 0, [], None), name=entry.event.name)
-
-    return model
-
-
-def digits_model() -> Projection[Digit]:
-    def keys(entry: LoggedEvent[Any]) -> list[tuple[Any, ...]]:
-        return [(int(d), "even" if int(d) % 2 == 0 else "odd") for d in str(entry.event.number)]
-
-    model = Projection("digits", 1, DIGITS, Digit, key=keys)
-
-    @model.on(Counted)
-    def see(row: Digit | None, entry: LoggedEvent[Any]) -> Digit | None:
-        digit, parity = entry.key
-        return Digit(digit, parity, (0 if row is None else int(row.seen)) + 1)
-
-    return model
-
-
-class HeldLease:
-    held = True
-
-    async def wait_held(self, seconds: float) -> bool:
-        return True
-
-
-@pytest.fixture
-async def tables(probe: Probe) -> None:
-    async with probe.pool.acquire() as connection:
-        await connection.execute(CREATE)
-
-
-def projector(probe: Probe, *models: Any, lease: Any = None) -> Projector:
-    return Projector(
-        pool=probe.pool,
-        log=probe.log,
-        models=models,
-        lease=lease or HeldLease(),
-        wake=probe.wakeups.subscribe(),
-        clock=utc_now,
-    )
-
-
-async def catch_up(runner: Projector) -> None:
-    async with asyncio.timeout(20):
-        while await runner.turn():
-            pass
+from crm_chassis.projection.checkpoints import standing_at
+from crm_chassis.projection.model import BatchModel, as_of
+from probe import AT, Counted, Named
+from summing import catch_up, digits_model, projector, sums_model
 
 
 @pytest.mark.usefixtures("tables")
@@ -186,7 +80,7 @@ async def test_without_the_compare_and_set_the_zombie_would_count_twice(probe, m
         set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4
         where name = $5 and version = $6 and ($7::int, $8::text, $9::bigint) is not null
     """
-    monkeypatch.setattr("crm_chassis.projection.projector.MOVE", unfenced)
+    monkeypatch.setattr("crm_chassis.projection.checkpoints.MOVE", unfenced)
 
     await zombie.turn()
 
@@ -194,21 +88,25 @@ async def test_without_the_compare_and_set_the_zombie_would_count_twice(probe, m
 
 
 @pytest.mark.usefixtures("tables")
-async def test_a_fold_that_raises_stops_its_model_and_no_other(probe):
-    customer = new_id()
-    await probe.count(customer, 1)
-    runner = projector(probe, sums_model(), digits_model())
+async def test_a_batch_model_that_raises_stops_and_no_other(probe):
+    async def fold(pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]) -> list[Statement]:
+        if any(entry.event.number == 99 for entry in logged):
+            raise ValueError("99 cannot be folded")
+        return [Statement("insert into batches values ($1)", (len(logged),))]
+
+    await probe.count(new_id(), 1)
+    runner = projector(probe, BatchModel("batches", 1, (Counted.type,), fold), digits_model())
     await catch_up(runner)
-    where = await standing_at(probe.pool, "sums", 1)
-    await probe.count(customer, 99, 2)
+    where = await standing_at(probe.pool, "batches", 1)
+    await probe.count(new_id(), 99, 2)
 
     await catch_up(runner)
 
-    assert await probe.pool.fetchval("select total from sums") == 1
-    assert await standing_at(probe.pool, "sums", 1) == where
+    assert await probe.pool.fetchval("select sum(n) from batches") == 1
+    assert await standing_at(probe.pool, "batches", 1) == where
     assert await standing_at(probe.pool, "digits", 1) == await head(probe.pool)
     stopped = await probe.pool.fetchval(
-        "select stopped from projection_checkpoint where name = 'sums'"
+        "select stopped from projection_checkpoint where name = 'batches'"
     )
     assert stopped == "ValueError: 99 cannot be folded"
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crm_chassis import apikeys
-from crm_chassis.cli import EXIT_UNSAFE, service_cli, with_database
+from crm_chassis.cli import service_cli
+from crm_chassis.commands import EXIT_UNSAFE, with_database
 
 from contacts.bootstrap import MIGRATIONS, SERVICE, recovering, run
 from contacts.settings import ContactsSettings

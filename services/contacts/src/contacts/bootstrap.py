@@ -13,6 +13,7 @@ from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.http.app import build_app, probe_app
 from crm_chassis.http.health import Health
+from crm_chassis.http.idempotency import forget_answers
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.http.serving import http_loop
 from crm_chassis.ids import new_id
@@ -217,3 +218,4 @@ def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) ->
     supervisor.add("keys", keys.run)
     supervisor.add("inbox", inbox.run)
     supervisor.add("watchdog", partial(run_watchdog, pool))
+    supervisor.add("answers", partial(forget_answers, pool=pool))

@@ -236,3 +236,100 @@ async def test_an_event_read_without_its_key_hides_what_is_personal(contacts):
     [event] = [one.event for one in await contacts.core.log.logged(rows, opens=False)]
     assert event.profile is SEALED
     assert event.identifiers[0].value is SEALED
+
+
+async def test_a_command_that_is_sent_again_under_its_key_is_done_once(contacts):
+    body, key = {"identifiers": [MAIL], "profile": {"name": "Ann"}}, {"Idempotency-Key": "order-7"}
+
+    first = await contacts.http.post("/people", json=body, headers=key)
+    again = await contacts.http.post("/people", json=body, headers=key)
+    path = f"/people/{first.json()['customer_id']}"
+    change = {"profile": {"name": "Bea"}}
+    stated = {"Idempotency-Key": "change-1", "If-Match": '"1"'}
+    changed = await contacts.http.patch(path, json=change, headers=stated)
+    changed_again = await contacts.http.patch(path, json=change, headers=stated)
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert (changed.status_code, changed_again.json()) == (200, changed.json())
+    assert (await contacts.counts())["log"] == 2
+
+
+async def test_a_change_of_nothing_is_answered_alike_too(contacts):
+    person = await register(contacts, name="Ann")
+    path, key = f"/people/{person['customer_id']}", {"Idempotency-Key": "1"}
+    nothing = {"profile": {"name": "Ann"}}
+    first = await contacts.http.patch(path, json=nothing, headers=key)
+    await contacts.http.patch(path, json={"profile": {"name": "Bea"}})
+
+    again = await contacts.http.patch(path, json=nothing, headers=key)
+
+    assert again.json() == first.json()
+    assert (await contacts.counts())["log"] == 2
+
+
+async def test_a_key_stands_for_one_request_of_one_caller(contacts):
+    key = {"Idempotency-Key": "7"}
+    await contacts.http.post("/people", json={"identifiers": [MAIL]}, headers=key)
+
+    other = await contacts.http.post("/people", json={"identifiers": []}, headers=key)
+    bad = await contacts.http.post("/people", json={}, headers={"Idempotency-Key": "x" * 256})
+
+    assert problem(other) == (422, "idempotency-key-reused")
+    assert problem(bad) == (422, "invalid-input")
+
+
+async def test_of_many_that_come_at_once_under_one_key_one_is_done(contacts, other):
+    body, key = {"identifiers": [MAIL]}, {"Idempotency-Key": "at-once"}
+
+    answers = await asyncio.gather(
+        *(one.http.post("/people", json=body, headers=key) for one in [contacts, other] * 6)
+    )
+
+    assert {one.status_code for one in answers} == {201}
+    assert len({one.json()["customer_id"] for one in answers}) == 1
+    assert (await contacts.counts())["log"] == 1
+
+
+async def test_what_is_refused_may_be_sent_again_under_its_key(contacts):
+    await register(contacts)
+    key = {"Idempotency-Key": "7"}
+    taken = await contacts.http.post("/people", json={"identifiers": [MAIL]}, headers=key)
+
+    free = {"identifiers": [{"namespace": "mail", "value": "bea@example.com"}]}
+    mended = await contacts.http.post("/people", json=free, headers=key)
+
+    assert problem(taken) == (409, "already-taken")
+    assert mended.status_code == 201
+
+
+async def test_a_key_is_forgotten_after_a_day(contacts):
+    key = {"Idempotency-Key": "7"}
+    await contacts.http.post("/people", json={"identifiers": [MAIL]}, headers=key)
+    await contacts.pool.execute("update idempotent_answer set at = at - interval '25 hours'")
+
+    answer = await contacts.http.post("/people", json={"identifiers": [MAIL]}, headers=key)
+
+    assert problem(answer) == (409, "already-taken")
+
+
+async def test_each_of_many_is_answered_for_itself(contacts):
+    bea = {"namespace": "mail", "value": "bea@example.com"}
+    bulk = {"items": [{"identifiers": [MAIL]}, {"identifiers": [MAIL]}, {"identifiers": [bea]}]}
+    key = {"Idempotency-Key": "all"}
+
+    answer = await contacts.http.post("/people/bulk", json=bulk, headers=key)
+    again = await contacts.http.post("/people/bulk", json=bulk, headers=key)
+
+    items = answer.json()["items"]
+    assert [one["status"] for one in items] == [201, 409, 201]
+    assert items[1]["problem"]["type"] == "urn:kith:problem:already-taken"
+    assert [one["answer"] for one in again.json()["items"]] == [one["answer"] for one in items]
+    assert (await contacts.counts())["log"] == 2
+
+
+async def test_more_than_a_hundred_at_once_are_refused(contacts):
+    answer = await contacts.http.post("/people/bulk", json={"items": [{"identifiers": []}] * 101})
+
+    assert problem(answer) == (422, "invalid-input")

@@ -13,14 +13,12 @@ from crm_events.codec import read_headers
 from crm_events.errors import BadEnvelopeError, UnreadableRecordError
 
 from crm_chassis.inbox.envelope import Envelope, as_text, envelope
+from crm_chassis.log.logged import QUARANTINED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiokafka import ConsumerRecord
-
-QUARANTINED: Final = "crm.quarantined"
-"""The type of a row that stands for a record the log cannot hold as it is."""
 
 NOT_UUID_KEYS: Final = UUID("0f5c1f0e-6d0b-5c1a-9b63-5a0c1f7d2e48")
 """Namespace of the partition keys derived from record keys that are no UUID."""

@@ -96,6 +96,11 @@ class Log:
         self._forgets: list[Callable[[], None]] = []
         wakeups.when_connected(self._forget)
 
+    def topic_of(self, kind: str) -> str | None:
+        """The topic that events of this type are published to; None of a private or unknown one."""
+        topic = self._contract.by_type.get(kind)
+        return None if topic is None else topic.name
+
     async def epoch(self) -> int:
         """The epoch as this process knows it. What is kept in memory is of this one.
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 E_co = TypeVar("E_co", bound="Event", covariant=True)
 
+QUARANTINED: Final = "crm.quarantined"
+"""The type of a row that stands for a record the log cannot hold as it is."""
+
 COLUMNS: Final = (
     "l.epoch, l.xid::text as xid, l.gp, l.event_id, l.type, l.schema_version, l.stream_id, "
     "l.version, l.partition_key, l.occurred_at, l.recorded_at, l.topic, l.partition, l.sequence, "

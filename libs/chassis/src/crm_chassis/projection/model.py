@@ -126,11 +126,9 @@ class Projection(Generic[R]):
     def fold_into(self, rows: dict[Key, R], logged: Sequence[LoggedEvent[Any]]) -> set[Key]:
         """Fold events into `rows` in order; the keys that changed. Pure but for `rows`."""
         changed: set[Key] = set()
-        folds = self._folds
         for entry in logged:
-            fold = folds[entry.type]
-            keys = self.key(entry)
-            for key in keys if isinstance(keys, list) else (keys,):
+            fold = self._folds[entry.type]
+            for key in self.keys_of(entry):
                 entry.key = key
                 before = rows.get(key)
                 after = fold(before, entry)
@@ -143,18 +141,21 @@ class Projection(Generic[R]):
                     rows[key] = after
         return changed
 
-    async def fold(
-        self, pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]
-    ) -> Sequence[Statement]:
-        """Read the rows of a batch's keys, fold, and say what is to be written."""
-        rows: dict[Key, R] = {}
-        if not self.fresh:
-            keys: set[Key] = set()
-            for entry in logged:
-                named = self.key(entry)
-                keys.update(named if isinstance(named, list) else (named,))
-            rows = await self._read(pool, keys)
-        changed = self.fold_into(rows, logged)
+    def keys_of(self, entry: LoggedEvent[Any]) -> list[Key]:
+        """The keys of the rows that an event belongs to."""
+        named = self.key(entry)
+        return named if isinstance(named, list) else [named]
+
+    def fold_of(self, kind: str) -> Callable[[R | None, LoggedEvent[Any]], R | None]:
+        """What folds events of this type."""
+        return self._folds[kind]
+
+    async def read(self, pool: asyncpg.Pool, keys: set[Key]) -> dict[Key, R]:
+        """The rows there are of these keys; none where each event has a row of its own."""
+        return {} if self.fresh else await self._read(pool, keys)
+
+    def writes(self, rows: Mapping[Key, R], changed: set[Key]) -> list[Statement]:
+        """What is to be written where these keys changed, to what they are in `rows`."""
         kept = [rows[key] for key in changed if key in rows]
         gone = [key for key in changed if key not in rows]
         statements: list[Statement] = []

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from crm_chassis.log.logged import QUARANTINED
 from crm_chassis.log.position import LAST, START, Position
 from crm_chassis.log.tail import head, position_of, read_glances, read_page
-from crm_chassis.projection.model import GlanceModel
+from crm_chassis.projection.model import GlanceModel, Projection
 from crm_chassis.tasks import give_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -28,6 +29,25 @@ LOOK_BEHIND_SECONDS: Final = 1.0
 FEWEST_ROWS: Final = 50
 LONGEST_WRITE_SECONDS: Final = 0.05
 """A write holds a transaction id, and that holds every tail back."""
+
+
+class Wants(NamedTuple):
+    """Which rows of a page a model is given, as records: events, and what stands for lost ones."""
+
+    types: frozenset[str]
+    topics: frozenset[str]  # where a row in quarantine's place may be one of them
+
+    @classmethod
+    def of(cls, model: ReadModel, topic_of: Callable[[str], str | None]) -> Wants:
+        """`topic_of` tells where events of a type come from."""
+        if isinstance(model, GlanceModel):
+            return cls(frozenset(), frozenset())
+        topics = map(topic_of, model.types) if isinstance(model, Projection) else ()
+        return cls(frozenset(model.types), frozenset(one for one in topics if one is not None))
+
+    def take(self, row: asyncpg.Record) -> bool:
+        kind = row["type"]
+        return kind in self.types or (kind == QUARANTINED and row["topic"] in self.topics)
 
 
 class Weighed(NamedTuple):
@@ -61,19 +81,21 @@ class Page:
     events: Sequence[asyncpg.Record] = ()  # of the types that models decode
     weighed: Mapping[str, Weighed] = field(default_factory=dict[str, Weighed])  # by model
 
-    def has_any(self, model: ReadModel) -> bool:
+    def of(self, wants: Wants) -> list[asyncpg.Record]:
+        """The rows that a model is given."""
+        return [row for row in self.events if wants.take(row)]
+
+    def has_any(self, model: ReadModel, wants: Wants) -> bool:
         """Does it have an event of the model?"""
         if isinstance(model, GlanceModel):
             return _name(model) in self.weighed
-        types = set(model.types)
-        return any(row["type"] in types for row in self.events)
+        return any(map(wants.take, self.events))
 
-    def since(self, model: ReadModel) -> datetime:
+    def since(self, model: ReadModel, wants: Wants) -> datetime:
         """When the first event of the model on this page was recorded."""
         if weighed := self.weighed.get(_name(model)):
             return weighed.since
-        types = set(model.types)
-        times = (row["recorded_at"] for row in self.events if row["type"] in types)
+        times = (row["recorded_at"] for row in self.events if wants.take(row))
         return next(times, self.recorded_at)
 
     def weighed_by(self, model: GlanceModel[W]) -> tuple[W, int]:
@@ -136,7 +158,7 @@ class Pages:
         decoding = [model for model in models if not isinstance(model, GlanceModel)]
         page: Page | None = None
         if decoding:
-            types = sorted({kind for model in decoding for kind in model.types})
+            types = sorted({QUARANTINED, *(kind for model in decoding for kind in model.types)})
             rows = await read_page(self._pool, position, limit=self._rows, types=types)
             if not rows:
                 return None

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error, sqlstate
-from crm_chassis.log.entries import Statement
-from crm_chassis.log.position import START, Position
 from crm_chassis.log.statements import guarded
 from crm_chassis.log.tail import position_of
 from crm_chassis.log.wakeups import next_turn
-from crm_chassis.logs import safe_text
-from crm_chassis.projection.model import GlanceModel
-from crm_chassis.projection.pages import Pages
+from crm_chassis.projection.checkpoints import CHECKPOINTS, NO_WAIT, REGISTER, moved
+from crm_chassis.projection.keyed import Keyed
+from crm_chassis.projection.model import GlanceModel, Projection
+from crm_chassis.projection.pages import Pages, Wants
+from crm_chassis.projection.parking import reason_of
+from crm_chassis.projection.retrying import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,25 +31,13 @@ if TYPE_CHECKING:
     from crm_chassis.clock import Clock
     from crm_chassis.lease import Lease
     from crm_chassis.log.append import Log
+    from crm_chassis.log.entries import Statement
+    from crm_chassis.log.position import Position
     from crm_chassis.projection.model import ReadModel
     from crm_chassis.projection.pages import Page
 
 WITHOUT_LEASE_SECONDS: Final = 0.5
 
-REGISTER: Final = """
-insert into projection_checkpoint (name, version) select * from unnest($1::text[], $2::int[])
-on conflict do nothing
-"""
-CHECKPOINTS: Final = """
-select c.name, c.version, c.epoch, c.xid::text as xid, c.gp, c.recorded_at
-from projection_checkpoint c
-where (c.name, c.version) in (select * from unnest($1::text[], $2::int[]))
-"""
-MOVE: Final = """
-update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4,
-       moved_at = clock_timestamp(), stopped = null
-where name = $5 and version = $6 and epoch = $7 and xid = $8::text::xid8 and gp = $9
-"""
 # Models of which a page has no event move as one: a statement each would cost more than the folds.
 MOVE_IDLE: Final = """
 with moved as (
@@ -59,12 +48,8 @@ with moved as (
     returning 1)
 select assert_moved((select count(*) from moved), cardinality($5))
 """
-# Rows and checkpoint go together, and the log that they are folded from is on the disk: nobody
-# has to wait for the disk here. What PostgreSQL forgets in a crash is folded again.
-NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"
 STOPPED: Final = "update projection_checkpoint set stopped = $3 where name = $1 and version = $2"
 LOST: Final = "KM001"
-LONGEST_REASON: Final = 2_000
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -72,8 +57,9 @@ _logger = structlog.stdlib.get_logger(__name__)
 class Projector:
     """Runs read models while the lease is held.
 
-    Models at the same position share one read of the log. A model whose fold raises stops and
-    says so (log, metric, `stopped` in its checkpoint); the others go on, and it is tried again
+    Models at the same position share one read of the log. A key of a `Projection` that cannot be
+    folded parks (see `parking`). A model of another kind, or one of which too many keys fail, stops
+    and says so (log, metric, `stopped` in its checkpoint); the others go on, and it is tried again
     when the process starts anew.
     """
 
@@ -96,6 +82,13 @@ class Projector:
         self._at: dict[tuple[str, int], Position] = {}
         self._stopped: dict[tuple[str, int], datetime] = {}
         self._pages = Pages(pool)
+        self._wants = {name: Wants.of(model, log.topic_of) for name, model in self._models.items()}
+        self._keyed = {
+            name: Keyed(pool, model)
+            for name, model in self._models.items()
+            if isinstance(model, Projection)
+        }
+        self._retrying = Retrying(pool, log)
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
         """Fold until `stop`; finishes the batch it is in."""
@@ -134,6 +127,7 @@ class Projector:
                 groups[position].append(name)
         for (name, _), recorded_at in self._stopped.items():
             metrics.PROJECTION_AGE_SECONDS.labels(projection=name).set(self._age(recorded_at))
+        await self._retrying.answer(self._keyed, self._at)
         behind = False
         standing = {
             position: [self._models[name] for name in names] for position, names in groups.items()
@@ -149,6 +143,8 @@ class Projector:
         await self._pool.execute(REGISTER, names, versions)
         for row in await self._pool.fetch(CHECKPOINTS, names, versions):
             self._at[row["name"], row["version"]] = position_of(row)
+        for keyed in self._keyed.values():
+            await keyed.look()
 
     async def _fold_page(self, position: Position, models: Sequence[ReadModel]) -> bool:
         page = await self._pages.next(position, models)
@@ -158,7 +154,7 @@ class Projector:
                 metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(0)
             return False
         behind = await self._pages.behind(page)
-        busy = [page.has_any(model) for model in models]
+        busy = [page.has_any(model, self._wants[_name(model)]) for model in models]
         idle = [model for model, has_any in zip(models, busy, strict=True) if not has_any]
         if idle:
             await self._move(idle, position, page)
@@ -180,28 +176,42 @@ class Projector:
 
     async def _advance(self, model: ReadModel, position: Position, page: Page) -> None:
         began = time.perf_counter()
-        end = page.end
         try:
-            writes, named = await self._folded(model, page)
-            move = Statement(
-                MOVE,
-                (end.epoch, str(end.xid), end.gp, page.recorded_at, model.name, model.version,
-                 position.epoch, str(position.xid), position.gp),
-            )  # fmt: skip
-            statement = guarded(move, writes)
-            written = time.perf_counter()
-            await self._pool.fetchval(statement.sql + NO_WAIT, *statement.args)
+            events, wrote = await self._take(model, position, page)
         except Exception as error:
             if sqlstate(error) == LOST or is_dependency_error(error):
                 raise
-            await self._stop(model, error, page.since(model))
+            await self._stop(model, error, page.since(model, self._wants[_name(model)]))
             return
-        self._pages.fit(time.perf_counter() - written, page.rows)
-        self._at[model.name, model.version] = end
-        metrics.PROJECTION_EVENTS.labels(projection=model.name).inc(named)
+        self._pages.fit(wrote, page.rows)
+        self._at[_name(model)] = page.end
+        metrics.PROJECTION_EVENTS.labels(projection=model.name).inc(events)
         metrics.PROJECTION_BATCH_SECONDS.labels(projection=model.name).observe(
             time.perf_counter() - began
         )
+
+    async def _take(self, model: ReadModel, position: Position, page: Page) -> tuple[int, float]:
+        """Fold a page's events and move behind it; how many they were, seconds of writing."""
+        if isinstance(model, GlanceModel):
+            weighed, events = page.weighed_by(model)
+            writes = await model.fold(self._pool, weighed)
+            return events, await self._write(
+                moved(model, position, page.end, page.recorded_at), writes
+            )
+        rows = page.of(self._wants[_name(model)])
+        logged = await self._log.logged(rows, opens=model.opens)
+        if isinstance(model, Projection):
+            keyed = self._keyed[_name(model)]
+            return len(rows), await keyed.advance(logged, position, page.end, page.recorded_at)
+        writes = await model.fold(self._pool, logged)
+        move = moved(model, position, page.end, page.recorded_at)
+        return len(rows), await self._write(move, writes)
+
+    async def _write(self, move: Statement, writes: Sequence[Statement]) -> float:
+        statement = guarded(move, writes)
+        began = time.perf_counter()
+        await self._pool.fetchval(statement.sql + NO_WAIT, *statement.args)
+        return time.perf_counter() - began
 
     async def _move(self, models: Sequence[ReadModel], position: Position, page: Page) -> None:
         """There is nothing of these models on the page: they stand behind it."""
@@ -212,29 +222,15 @@ class Projector:
             [model.name for model in models], [model.version for model in models],
             position.epoch, str(position.xid), position.gp,
         )  # fmt: skip
-        self._at.update(((model.name, model.version), end) for model in models)
-
-    async def _folded(self, model: ReadModel, page: Page) -> tuple[Sequence[Statement], int]:
-        """What a model writes of a page, and how many of its events it folded."""
-        if isinstance(model, GlanceModel):
-            weighed, events = page.weighed_by(model)
-            return await model.fold(self._pool, weighed), events
-        types = set(model.types)
-        rows = [row for row in page.events if row["type"] in types]
-        logged = await self._log.logged(rows, opens=model.opens)
-        return await model.fold(self._pool, logged), len(rows)
+        self._at.update((_name(model), end) for model in models)
 
     async def _stop(self, model: ReadModel, error: Exception, since: datetime) -> None:
         """Stand still, loudly. The position stays where the model is right."""
-        self._stopped[model.name, model.version] = since
+        self._stopped[_name(model)] = since
         metrics.PROJECTION_STOPPED.labels(projection=model.name).set(1)
         _logger.error("projection.stopped", projection=model.name, exc_info=error)
-        reason = f"{type(error).__name__}: {safe_text(error)}"[:LONGEST_REASON]
-        await self._pool.execute(STOPPED, model.name, model.version, reason)
+        await self._pool.execute(STOPPED, model.name, model.version, reason_of(error))
 
 
-async def standing_at(pool: asyncpg.Pool, name: str, version: int) -> Position:
-    """How far a read model has folded the log; the start where it never ran."""
-    for row in await pool.fetch(CHECKPOINTS, [name], [version]):
-        return position_of(cast("Any", row))
-    return START
+def _name(model: ReadModel) -> tuple[str, int]:
+    return model.name, model.version

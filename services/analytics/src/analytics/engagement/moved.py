@@ -17,7 +17,7 @@ from crm_chassis.errors import backoff, is_dependency_error, sqlstate
 from crm_chassis.ids import derived_id, new_id
 from crm_chassis.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
 from crm_chassis.log.tail import head
-from crm_chassis.projection.projector import standing_at
+from crm_chassis.projection.checkpoints import standing_at
 from crm_events.analytics import ScoreMoved
 from prometheus_client import Counter
 

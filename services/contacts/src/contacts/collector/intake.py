@@ -183,7 +183,7 @@ class Intake:
             return Taken(None, 0, len(messages), ())
         also = self._drawer.statements(request, refused)
         try:
-            appended, _ = await self._registry.append(draft, facts=tuple(facts.values()), also=also)
+            appended = await self._registry.append(draft, facts=tuple(facts.values()), also=also)
         except EventTooLargeError as error:
             raise _RefusedLaterError([_too_large(error, places, draft)]) from error
         except DestroyedKeyError as error:

@@ -8,13 +8,16 @@ from uuid import UUID
 
 import asyncpg
 from crm_chassis.http.access import requires
-from crm_chassis.http.bodies import CommandBody, IfMatch, etag, gated_router
-from crm_chassis.http.problems import Problem, invalid_input
+from crm_chassis.http.bodies import CommandBody, gated_router
+from crm_chassis.http.bulk import MOST_ITEMS, BulkAnswer, one_by_one
+from crm_chassis.http.idempotency import Asked, once
+from crm_chassis.http.problems import Problem, invalid_input, request_urn
 from crm_chassis.http.reads import Receipt, following
+from crm_chassis.http.terms import CommandTerms, Terms, etag
 from crm_chassis.log.entries import VersionConflictError
 from crm_chassis.refusal import Refusal
 from crm_events.contacts import Identifier, LinkReason, Namespace, SubjectKeyRecord
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
 from contacts.people.decider import ChangePerson, IdentifyPerson, PersonUnknown, UnlinkPerson
@@ -42,6 +45,10 @@ class GivenIdentifier(CommandBody):
 class Registration(CommandBody):
     identifiers: Annotated[list[GivenIdentifier], Field(max_length=MOST_GIVEN_IDENTIFIERS)]
     profile: dict[str, Any] = Field(default_factory=dict)
+
+
+class Registrations(CommandBody):
+    items: Annotated[list[Registration], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
 class Change(CommandBody):
@@ -78,8 +85,8 @@ class People:
     clock: Callable[[], datetime]
     region: str | None
 
-    def cause(self, request: Request) -> Cause:
-        return Cause(self.clock(), {"correlationid": request.state.request_id})
+    def cause(self, terms: CommandTerms) -> Cause:
+        return Cause(self.clock(), {"correlationid": terms.request_id})
 
     def identifier(self, given: GivenIdentifier, pointer: str) -> Identifier:
         """The identifier. Answers 422 naming the field where it is none."""
@@ -93,11 +100,12 @@ class People:
         customer_id: UUID,
         decide: Callable[[Draft], object],
         *,
-        if_match: int | None,
+        terms: CommandTerms,
         named: tuple[Identifier, ...] = (),
         also_load: tuple[UUID, ...] = (),
     ) -> Receipt:
         """Load, decide, append. A conflict is retried unless the caller stated the version."""
+        asked, if_match = terms.asked, terms.if_match
 
         async def attempt() -> Receipt:
             draft = await self.registry.draft(named, load={customer_id, *also_load})
@@ -109,17 +117,29 @@ class People:
             except (Refusal, Problem):
                 await self.registry.confirm(draft)
                 raise
-            position = None
-            if draft.streams:
-                appended, _ = await self.registry.append(draft)
-                position = appended.position
-            return Receipt.of(customer_id, draft.version(customer_id), position)
+            wrote = bool(draft.streams)
+            receipt = Receipt.of(customer_id, draft.version(customer_id), None)
+            keeps = [asked.keeps(receipt, wrote=wrote)] if asked else []
+            if wrote:
+                appended = await self.registry.append(draft, also=keeps)
+                return receipt.model_copy(update={"position": str(appended.position)})
+            for statement in keeps:
+                await self.pool.execute(statement.sql, *statement.args)
+            return receipt
 
-        return await _answered(attempt, retries=if_match is None)
+        return await _answered(
+            lambda: once(asked, self.pool, Receipt, attempt), retries=if_match is None
+        )
 
     async def register(
-        self, identifiers: tuple[Identifier, ...], profile: dict[str, Any], cause: Cause
+        self, body: Registration, cause: Cause, *, asked: Asked | None
     ) -> Registered:
+        """Open a customer, known by at least one identifier that nobody else has."""
+        identifiers = tuple(
+            self.identifier(given, f"/identifiers/{at}/value")
+            for at, given in enumerate(body.identifiers)
+        )
+
         async def attempt() -> Registered:
             draft = await self.registry.draft(identifiers)
             try:
@@ -127,17 +147,20 @@ class People:
             except Problem:
                 await self.registry.confirm(draft)
                 raise
-            customer_id = draft.register(*identifiers, cause=cause, profile=profile)
-            appended, keys = await self.registry.append(draft)
-            return Registered(
+            customer_id = draft.register(*identifiers, cause=cause, profile=body.profile)
+            keys = self.registry.mint_keys(draft)
+            registered = Registered(
                 stream_id=customer_id,
                 version=draft.version(customer_id),
-                position=str(appended.position),
+                position=None,
                 customer_id=customer_id,
                 key=keys[customer_id],
             )
+            keeps = [asked.keeps(registered, wrote=True)] if asked else []
+            appended = await self.registry.append(draft, keys=keys, also=keeps)
+            return registered.model_copy(update={"position": str(appended.position)})
 
-        return await _answered(attempt, retries=True)
+        return await _answered(lambda: once(asked, self.pool, Registered, attempt), retries=True)
 
 
 def people_routes(people: People) -> APIRouter:
@@ -145,80 +168,79 @@ def people_routes(people: People) -> APIRouter:
     router = gated_router(tag="people")
 
     @router.post("/people", status_code=201, dependencies=[WRITE])
-    async def register_person(
-        body: Registration, request: Request, response: Response
-    ) -> Registered:
+    async def register_person(body: Registration, response: Response, terms: Terms) -> Registered:
         """Open a customer, known by at least one identifier that nobody else has."""
-        identifiers = tuple(
-            people.identifier(given, f"/identifiers/{at}/value")
-            for at, given in enumerate(body.identifiers)
-        )
-        registered = await people.register(identifiers, body.profile, people.cause(request))
+        registered = await people.register(body, people.cause(terms), asked=terms.asked)
         response.headers["ETag"] = etag(registered.version)
         return registered
 
+    @router.post("/people/bulk", dependencies=[WRITE])
+    async def register_people(body: Registrations, terms: Terms) -> BulkAnswer[Registered]:
+        """Open up to 100 customers, in order; each is answered as if it had come alone."""
+        cause = people.cause(terms)
+
+        async def register(number: int, one: Registration) -> Registered:
+            asked = terms.asked and terms.asked.item(number)
+            return await people.register(one, cause, asked=asked)
+
+        instance = request_urn(terms.request_id)
+        return await one_by_one(body.items, register, status=201, instance=instance)
+
     @router.patch("/people/{customer_id}", dependencies=[WRITE])
     async def change_person(
-        customer_id: UUID, body: Change, request: Request, response: Response, if_match: IfMatch
+        customer_id: UUID, body: Change, response: Response, terms: Terms
     ) -> Receipt:
         """Set and clear profile fields."""
-        command = ChangePerson(customer_id, body.profile)
-        cause = people.cause(request)
+        command, cause = ChangePerson(customer_id, body.profile), people.cause(terms)
         receipt = await people.change(
-            customer_id, lambda draft: draft.apply(command, cause), if_match=if_match
+            customer_id, lambda draft: draft.apply(command, cause), terms=terms
         )
         response.headers["ETag"] = etag(receipt.version)
         return receipt
 
     @router.post("/people/{customer_id}/identifiers", dependencies=[WRITE])
     async def identify_person(
-        customer_id: UUID,
-        body: GivenIdentifier,
-        request: Request,
-        response: Response,
-        if_match: IfMatch,
+        customer_id: UUID, body: GivenIdentifier, response: Response, terms: Terms
     ) -> Receipt:
         """Add an identifier that nobody else has."""
         added = people.identifier(body, "/value")
-        command = IdentifyPerson(customer_id, added)
-        cause = people.cause(request)
+        command, cause = IdentifyPerson(customer_id, added), people.cause(terms)
         receipt = await people.change(
-            customer_id,
-            lambda draft: draft.apply(command, cause),
-            if_match=if_match,
-            named=(added,),
+            customer_id, lambda draft: draft.apply(command, cause), terms=terms, named=(added,)
         )
         response.headers["ETag"] = etag(receipt.version)
         return receipt
 
     @router.post("/people/{customer_id}/link", dependencies=[WRITE])
     async def link_person(
-        customer_id: UUID, body: LinkTarget, request: Request, response: Response, if_match: IfMatch
+        customer_id: UUID, body: LinkTarget, response: Response, terms: Terms
     ) -> Receipt:
         """Let this customer's history belong to another's. Nothing is rewritten."""
-        cause = people.cause(request)
+        cause = people.cause(terms)
         receipt = await people.change(
             customer_id,
             lambda draft: draft.link(customer_id, body.into, LinkReason.STATED, cause=cause),
-            if_match=if_match,
+            terms=terms,
             also_load=(body.into,),
         )
         response.headers["ETag"] = etag(receipt.version)
         return receipt
 
     @router.delete("/people/{customer_id}/link", dependencies=[WRITE])
-    async def unlink_person(
-        customer_id: UUID, request: Request, response: Response, if_match: IfMatch
-    ) -> Receipt:
+    async def unlink_person(customer_id: UUID, response: Response, terms: Terms) -> Receipt:
         """Take the link back: each is again what its own facts say."""
-        command = UnlinkPerson(customer_id)
-        cause = people.cause(request)
+        command, cause = UnlinkPerson(customer_id), people.cause(terms)
         receipt = await people.change(
-            customer_id, lambda draft: draft.apply(command, cause), if_match=if_match
+            customer_id, lambda draft: draft.apply(command, cause), terms=terms
         )
         response.headers["ETag"] = etag(receipt.version)
         return receipt
 
+    _add_look_up(router, people)
+    return router
+
+
+def _add_look_up(router: APIRouter, people: People) -> None:
     @router.get("/customers/lookup", dependencies=[READ, Depends(following(directory))])
     async def look_up(
         namespace: Namespace, value: Annotated[str, Query(min_length=1, max_length=LONGEST_GIVEN)]
@@ -237,8 +259,6 @@ def people_routes(people: People) -> APIRouter:
         return Found(
             customer_id=group.survivor.customer_id, holder=holder, originals=group.customer_ids
         )
-
-    return router
 
 
 async def whole_group(pool: asyncpg.Pool, customer_id: UUID) -> Group | None:

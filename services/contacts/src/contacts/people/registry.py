@@ -16,7 +16,7 @@ from contacts.people.identifiers import digest, name_of
 from contacts.people.persons import Persons
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
@@ -131,15 +131,24 @@ class Registry:
         """Before something is refused: raises what `Log.confirm` raises."""
         await self._log.confirm(draft.epoch)
 
-    async def append(
-        self, draft: Draft, *, facts: Sequence[Fact] = (), also: Sequence[Statement] = ()
-    ) -> tuple[Appended, dict[UUID, SubjectKeyRecord]]:
-        """Append the draft and the facts in one transaction; the new customers' keys, wrapped.
+    def mint_keys(self, draft: Draft) -> dict[UUID, SubjectKeyRecord]:
+        """A key for each new customer of a draft, wrapped; to be appended with it."""
+        return {customer_id: self._mint_key(str(customer_id)) for customer_id in draft.registered}
 
-        Raises what `Log.append` raises.
+    async def append(
+        self,
+        draft: Draft,
+        *,
+        keys: Mapping[UUID, SubjectKeyRecord] | None = None,
+        facts: Sequence[Fact] = (),
+        also: Sequence[Statement] = (),
+    ) -> Appended:
+        """Append the draft, its customers' keys and the facts in one transaction.
+
+        `keys`: those minted for it before; else they are now. Raises what `Log.append` raises.
         """
         remembered = self._holders
-        keys = {customer_id: self._mint_key(str(customer_id)) for customer_id in draft.registered}
+        keys = self.mint_keys(draft) if keys is None else keys
         appended = await self._log.append(
             epoch=draft.epoch,
             streams=draft.streams,
@@ -149,7 +158,7 @@ class Registry:
         )
         for reservation in draft.reservations:
             _remember(remembered, reservation.digest, reservation.holder)
-        return appended, keys
+        return appended
 
     def _mint_key(self, key_id: str) -> SubjectKeyRecord:
         material = new_key()

@@ -1,0 +1,116 @@
+"""One batch of events folded around the keys that are parked; pure but for reading rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from crm_chassis.log.logged import QUARANTINED
+from crm_chassis.projection.model import DataclassRow
+from crm_chassis.projection.parking import customer_text, key_text, parks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from crm_chassis.log.entries import Statement
+    from crm_chassis.log.logged import LoggedEvent
+    from crm_chassis.projection.model import Key, Projection
+    from crm_chassis.projection.parking import Tally, Waiting
+
+R = TypeVar("R", bound=DataclassRow)
+
+
+class KeptAsideError(Exception):
+    """A record of this customer is in quarantine: what comes behind it waits."""
+
+    def __init__(self, entry: LoggedEvent[Any]) -> None:
+        recorded = entry.recorded
+        super().__init__(f"{recorded.topic}/{recorded.partition} number {recorded.sequence}")
+
+
+async def fold_around(  # noqa: PLR0913  # each named at the call
+    pool: asyncpg.Pool,
+    projection: Projection[R],
+    logged: Sequence[LoggedEvent[Any]],
+    *,
+    waiting: Waiting,
+    tally: Tally | None = None,
+    only: str | None = None,
+) -> list[Statement]:
+    """What is to be written of these events; what parks, and what waits, goes into `waiting`.
+
+    `only`: fold them into the row of this key alone.
+
+    Raises what is no matter of an event (`parks`), and TooManyFailuresError where there is a tally.
+    """
+    named = [_named(projection, entry) for entry in logged]
+    keys = {key for each in named if isinstance(each, list) for key in each}
+    if waiting.keys or waiting.refused:
+        keys = {key for key in keys if not waiting.leaves_out(key_text(key))}
+    rows = await projection.read(pool, keys)
+    changed: set[Key] = set()
+    for entry, each in zip(logged, named, strict=True):
+        failure: Exception | None = None
+        if isinstance(each, Exception):
+            customer = customer_text(entry.partition_key)
+            if not waiting.holds(customer, entry):
+                waiting.park(customer, entry, each)
+                failure = None if isinstance(each, KeptAsideError) else each
+        elif waiting.keys and only is None and waiting.holds_customer(entry):
+            continue
+        else:
+            failure = _fold_one(projection, entry, each, rows, changed, waiting, only)
+        if tally is not None:
+            tally.folded() if failure is None else tally.failed(failure)
+    return projection.writes(rows, changed)
+
+
+def _named(projection: Projection[R], entry: LoggedEvent[Any]) -> list[Key] | Exception:
+    """The keys of an event; or why nobody can tell."""
+    if entry.type == QUARANTINED:
+        return KeptAsideError(entry)
+    try:
+        return projection.keys_of(entry)
+    except Exception as error:
+        if not parks(error):
+            raise
+        return error
+
+
+def _fold_one(  # noqa: PLR0913, PLR0917  # the state of the batch
+    projection: Projection[R],
+    entry: LoggedEvent[Any],
+    keys: Sequence[Key],
+    rows: dict[Key, R],
+    changed: set[Key],
+    waiting: Waiting,
+    only: str | None,
+) -> Exception | None:
+    """Fold an event into its rows but those that are parked; the first error, if any."""
+    fold = projection.fold_of(entry.type)
+    failure: Exception | None = None
+    for key in keys:
+        if only is not None and key_text(key) != only:
+            continue
+        if waiting.keys and waiting.holds(key_text(key), entry):
+            continue
+        entry.key = key
+        before = rows.get(key)
+        try:
+            waiting.refuse(key)
+            after = fold(before, entry)
+        except Exception as error:
+            if not parks(error):
+                raise
+            waiting.park(key_text(key), entry, error)
+            failure = failure or error
+            continue
+        if after is before:
+            continue
+        changed.add(key)
+        if after is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = after
+    return failure

@@ -1,0 +1,59 @@
+"""Checkpoints: how far each read model has folded the log, moved by compare-and-set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from crm_chassis.log.entries import Statement
+from crm_chassis.log.position import START, Position
+from crm_chassis.log.tail import position_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+    from crm_chassis.projection.model import ReadModel
+
+REGISTER: Final = """
+insert into projection_checkpoint (name, version) select * from unnest($1::text[], $2::int[])
+on conflict do nothing
+"""
+CHECKPOINTS: Final = """
+select c.name, c.version, c.epoch, c.xid::text as xid, c.gp, c.recorded_at
+from projection_checkpoint c
+where (c.name, c.version) in (select * from unnest($1::text[], $2::int[]))
+"""
+MOVE: Final = """
+update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4,
+       moved_at = clock_timestamp(), stopped = null
+where name = $5 and version = $6 and epoch = $7 and xid = $8::text::xid8 and gp = $9
+"""
+STAY: Final = """
+update projection_checkpoint set moved_at = clock_timestamp()
+where name = $1 and version = $2 and epoch = $3 and xid = $4::text::xid8 and gp = $5
+"""
+# Rows and checkpoint go together, and the log that they are folded from is on the disk: nobody
+# has to wait for the disk here. What PostgreSQL forgets in a crash is folded again.
+NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"
+
+
+def moved(model: ReadModel, start: Position, end: Position, recorded_at: datetime) -> Statement:
+    """Move a model from where its owner believes it to be; else it is another's by now."""
+    return Statement(
+        MOVE,
+        (end.epoch, str(end.xid), end.gp, recorded_at, model.name, model.version,
+         start.epoch, str(start.xid), start.gp),
+    )  # fmt: skip
+
+
+def stayed(model: ReadModel, at: Position) -> Statement:
+    """Write beside a model that stays where its owner believes it to be."""
+    return Statement(STAY, (model.name, model.version, at.epoch, str(at.xid), at.gp))
+
+
+async def standing_at(pool: asyncpg.Pool, name: str, version: int) -> Position:
+    """How far a read model has folded the log; the start where it never ran."""
+    for row in await pool.fetch(CHECKPOINTS, [name], [version]):
+        return position_of(cast("Any", row))
+    return START

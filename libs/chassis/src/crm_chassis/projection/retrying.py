@@ -1,0 +1,234 @@
+"""What operators ask of parked keys, done by the owner of the projection: retry, try, discard."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from crm_chassis.log.entries import Statement
+from crm_chassis.log.logged import COLUMNS, QUARANTINED
+from crm_chassis.log.statements import guarded
+from crm_chassis.projection.around import fold_around
+from crm_chassis.projection.checkpoints import stayed
+from crm_chassis.projection.parking import Failure, Waiting, is_data_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import asyncpg
+
+    from crm_chassis.log.append import Log
+    from crm_chassis.log.logged import LoggedEvent
+    from crm_chassis.log.position import Position
+    from crm_chassis.projection.keyed import Keyed
+
+LOOK_EVERY_S: Final = 0.5
+KEYS_A_TURN: Final = 20
+"""What is asked never holds the folds up for long."""
+EVENTS_AT_ONCE: Final = 1_000
+
+ASKED: Final = """
+select projection, version, key, asked, asked_by from parked_key
+where asked is not null and (projection, version) in (select * from unnest($1::text[], $2::int[]))
+order by asked_at, key limit $3
+"""
+EVENTS: Final = f"""
+select {COLUMNS}, l.data::text as data
+from parked_event p join log l on (l.epoch, l.xid, l.gp) = (p.epoch, p.xid, p.gp)
+where p.projection = $1 and p.version = $2 and p.key = $3
+order by l.epoch, l.xid, l.gp limit $4
+"""  # noqa: S608  # constants only
+DONE: Final = """
+delete from parked_event p using unnest($4::int[], $5::text[], $6::bigint[]) as u(epoch, xid, gp)
+where p.projection = $1 and p.version = $2 and p.key = $3
+  and (p.epoch, p.xid, p.gp) = (u.epoch, u.xid::xid8, u.gp)
+"""
+STILL: Final = """
+update parked_key set reason = $4, stack = $5, asked = null
+where projection = $1 and version = $2 and key = $3
+"""
+FREE: Final = "delete from parked_key where projection = $1 and version = $2 and key = $3"
+DROP: Final = "delete from parked_event where projection = $1 and version = $2 and key = $3"
+TRIED: Final = """
+update parked_key set asked = null where projection = $1 and version = $2 and key = $3
+"""
+COUNT: Final = """
+select count(*) from parked_event where projection = $1 and version = $2 and key = $3
+"""
+DEED: Final = "insert into deed (by, what, about, outcome) values ($1, $2, $3, $4)"
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+def about(projection: str, version: int, key: str) -> str:
+    """How a deed names a parked key."""
+    return f"{projection} {version} {key}"
+
+
+class Retrying:
+    """Answers what is asked of parked keys, between two pages of the projections' owner."""
+
+    def __init__(self, pool: asyncpg.Pool, log: Log) -> None:
+        self._pool = pool
+        self._log = log
+        self._looked_at = float("-inf")
+
+    async def answer(
+        self, keyed: Mapping[tuple[str, int], Keyed], at: Mapping[tuple[str, int], Position]
+    ) -> None:
+        """Do what is asked of at most 20 keys; looks at most twice a second.
+
+        Raises an error with SQLSTATE KM001 when another owner moved a checkpoint.
+        """
+        now = asyncio.get_running_loop().time()
+        if not keyed or now - self._looked_at < LOOK_EVERY_S:
+            return
+        names, versions = [name for name, _ in keyed], [version for _, version in keyed]
+        rows = await self._pool.fetch(ASKED, names, versions, KEYS_A_TURN)
+        if len(rows) < KEYS_A_TURN:
+            self._looked_at = now
+        for row in rows:
+            name = (row["projection"], row["version"])
+            asked = _Asked(self._pool, self._log, keyed[name], at[name], row)
+            await asked.do()
+
+
+class _Asked:
+    """One thing asked of one key."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, log: Log, keyed: Keyed, at: Position, row: asyncpg.Record
+    ) -> None:
+        self._pool = pool
+        self._log = log
+        self._keyed = keyed
+        self._at = at
+        self._key: str = row["key"]
+        self._what: str = row["asked"]
+        self._by: str = row["asked_by"] or ""
+        self._place = (keyed.model.name, keyed.model.version, self._key)
+
+    async def do(self) -> None:
+        if self._what == "discard":
+            await self._discard()
+        elif self._what == "try":
+            await self._try()
+        else:
+            await self._retry()
+
+    async def _discard(self) -> None:
+        count = await self._pool.fetchval(COUNT, *self._place)
+        await self._write([
+            Statement(DROP, self._place),
+            Statement(FREE, self._place),
+            self._deed(f"{count} events were passed over"),
+        ])  # fmt: skip
+        self._keyed.now_parked(self._keyed.parked - {self._key})
+
+    async def _try(self) -> None:
+        """Fold, and write what would come of it to nobody but the operator."""
+        entries = await self._events(EVENTS_AT_ONCE)
+        waiting = self._waiting()
+        await self._folded(entries, waiting)
+        held = self._held(waiting)
+        outcome = f"{len(entries)} events can be folded"
+        if held:
+            good = len(entries) - len(held)
+            outcome = f"{good} events can be folded, then {self._failure(waiting).reason}"
+        await self._write([Statement(TRIED, self._place), self._deed(outcome)])
+
+    async def _retry(self) -> None:
+        """Fold the key's events in order, as far as they go; those that went are parked no more."""
+        done, most = 0, EVENTS_AT_ONCE
+        while True:
+            entries = await self._events(most)
+            waiting = self._waiting()
+            writes = await self._folded(entries, waiting)
+            try:
+                more = await self._settle(entries, waiting, writes, done, at_once=most)
+            except Exception as error:
+                if not is_data_error(error):
+                    raise
+                if len(entries) > 1:
+                    most = len(entries) // 2
+                    continue
+                failure = Failure.of(self._key, error)
+                await self._write([self._still(failure), self._deed_of(failure, done)])
+                return
+            done += len(entries)
+            if not more:
+                return
+
+    async def _settle(
+        self,
+        entries: Sequence[LoggedEvent[Any]],
+        waiting: Waiting,
+        writes: Sequence[Statement],
+        done: int,
+        *,
+        at_once: int,
+    ) -> bool:
+        """Write what was folded, and what is parked now. Are there more events?"""
+        held = self._held(waiting)
+        gone = [entry for entry in entries if entry not in held]
+        model = self._keyed.model
+        others = waiting.without(self._key)
+        statements = [*writes, *others.statements(model.name, model.version)]
+        if gone:
+            places = [entry.position for entry in gone]
+            statements.append(
+                Statement(
+                    DONE,
+                    (*self._place, [one.epoch for one in places], [str(one.xid) for one in places],
+                     [one.gp for one in places]),
+                )
+            )  # fmt: skip
+        more = not held and len(entries) == at_once
+        if held:
+            failure = self._failure(waiting)
+            statements += [self._still(failure), self._deed_of(failure, done + len(gone))]
+        elif not more:
+            told = f"{done + len(gone)} events were folded"
+            statements += [Statement(FREE, self._place), self._deed(told)]
+        await self._write(statements)
+        self._keyed.now_parked(waiting.keys | {self._key} if held or more else waiting.keys)
+        return more
+
+    async def _events(self, most: int) -> list[LoggedEvent[Any]]:
+        rows = await self._pool.fetch(EVENTS, *self._place, most)
+        return await self._log.logged(rows, opens=self._keyed.model.opens)
+
+    async def _folded(
+        self, entries: Sequence[LoggedEvent[Any]], waiting: Waiting
+    ) -> list[Statement]:
+        only = None if self._key.startswith("customer ") else self._key
+        model = self._keyed.model
+        # What was in quarantine's place may be of another type by now, or passed over for good.
+        own = [one for one in entries if one.type in {*model.types, QUARANTINED}]
+        return await fold_around(self._pool, model, own, waiting=waiting, only=only)
+
+    def _waiting(self) -> Waiting:
+        return Waiting(self._keyed.parked - {self._key})
+
+    def _held(self, waiting: Waiting) -> set[LoggedEvent[Any]]:
+        """What has to wait on."""
+        return {entry for key, entry in waiting.events if key == self._key}
+
+    def _failure(self, waiting: Waiting) -> Failure:
+        return next(one for one in waiting.failures if one.key == self._key)
+
+    def _still(self, failure: Failure) -> Statement:
+        return Statement(STILL, (*self._place, failure.reason, failure.stack))
+
+    def _deed_of(self, failure: Failure, done: int) -> Statement:
+        return self._deed(f"{done} events were folded, then {failure.reason}")
+
+    def _deed(self, outcome: str) -> Statement:
+        _logger.info("parked.answered", what=self._what, key=self._key, outcome=outcome)
+        return Statement(DEED, (self._by, f"parked {self._what}", about(*self._place), outcome))
+
+    async def _write(self, statements: Sequence[Statement]) -> None:
+        statement = guarded(stayed(self._keyed.model, self._at), statements)
+        await self._pool.fetchval(statement.sql, *statement.args)
