@@ -9,6 +9,7 @@ from tests.fault.faults import (
     groups,
     kill_points,
     network,
+    poison,
     processes,
     restore,
     servers,
@@ -28,6 +29,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *groups.FAULTS,
     *network.FAULTS,
     *topics.FAULTS,
+    *poison.FAULTS,
     *restore.FAULTS,
 )
 
