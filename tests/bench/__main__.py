@@ -22,11 +22,12 @@ from demo.running import end_by_sigterm
 from tests.bench.bench import Bench
 from tests.bench.growth_picture import draw_growth
 from tests.bench.judging import MOST_OTHER, judged
-from tests.bench.report import outcome, render, said
+from tests.bench.report import render
 from tests.bench.results import Results, load, record, save, where_of
 from tests.bench.row import Peers, Row, Run
 from tests.bench.running import all_rows, chosen, measure_each
 from tests.bench.servers import servers
+from tests.bench.words import outcome, said
 
 RUNS = 3
 DOCS = Path("docs")

@@ -24,7 +24,7 @@ from aiokafka.structs import OffsetAndMetadata
 from tests.bench.bench import Bench
 from tests.bench.load import Total, samples, totals
 from tests.bench.peers.environment import ENGINES, python, streams_command
-from tests.bench.row import Contestant, Run
+from tests.bench.row import Contestant, Run, Setting
 
 PARTITIONS = 4
 EVENTS, WARM_EVENTS, QUICK_EVENTS = 300_000, 1_200_000, 10_000
@@ -33,6 +33,8 @@ LONGEST_S, STARTED_WITHIN_S = 180.0, 60.0
 LOOK_EVERY_S = 0.05
 KILL_AFTER = 0.45
 QUIET_S = 2.0
+SESSION_S = 10
+"""Of those that join a group, as their sources set it."""
 TASKSET = shutil.which("taskset") or ""
 Decoded = tuple[UUID, Total]
 _rounds = itertools.count(1)
@@ -46,7 +48,6 @@ class Engine:
     command: Callable[[], list[str] | None]  # None: what it needs is not here
     table: str
     decode: Callable[[bytes, bytes], Decoded | None]
-    promises: str
     events: int = EVENTS
     commit_seconds: float = 1.0
     threads: int = 1
@@ -54,15 +55,25 @@ class Engine:
     out: bool = False  # every state goes to a topic of its own
     prepare: Callable[[Path], list[str]] | None = None
 
+    @property
+    def settings(self) -> dict[str, Setting]:
+        return {
+            "commit every ms": int(self.commit_seconds * 1e3),
+            "threads": self.threads,
+            "partitions": PARTITIONS,
+            "pinned": "one core; servers on the other" if self.pinned else "no",
+            **({} if self.out else {"session timeout s": SESSION_S}),
+        }
+
 
 def bytewax_command() -> list[str]:
     run = [str(python()), "-m", "bytewax.run", "bytewax_score:flow"]
     return [*run, "-s", "1", "-b", "0", "-r", "{state}/recovery"]
 
 
-def _streams(_: bytes, value: bytes) -> Decoded | None:
+def _streams(key: bytes, value: bytes) -> Decoded | None:
     count, cents, _score, _last = struct.unpack(">qqdq", value)
-    return UUID(_.decode()), Total(count, cents)
+    return UUID(key.decode()), Total(count, cents)
 
 
 def _quix(key: bytes, value: bytes) -> Decoded | None:
@@ -77,24 +88,21 @@ def _plain(key: bytes, value: bytes) -> Decoded | None:
     return UUID(key.decode()), Total(count, cents)
 
 
-STREAMS_PROMISES = "exactly once in Kafka transactions; state in a changelog, last per key is kept"
 ENGINES_BESIDE = (
     Engine(
         "Kafka Streams eos, one core", streams_command, "{g}-scores-changelog", _streams,
-        STREAMS_PROMISES, events=WARM_EVENTS, commit_seconds=0.1, pinned=True,
+        events=WARM_EVENTS, commit_seconds=0.1, pinned=True,
     ),
     Engine(
         "Kafka Streams eos, two cores", streams_command, "{g}-scores-changelog", _streams,
-        STREAMS_PROMISES, events=WARM_EVENTS, commit_seconds=0.1, threads=2,
+        events=WARM_EVENTS, commit_seconds=0.1, threads=2,
     ),
     Engine(
         "Quix exactly-once", lambda: [str(python()), str(ENGINES / "quix_score.py")],
         "changelog__{g}--{t}--default", _quix,
-        "exactly once in Kafka transactions; state in a changelog, last per key is kept",
     ),
     Engine(
         "Bytewax, every state out", bytewax_command, "out-{g}", _plain,
-        "state and offsets in one local snapshot a second; what goes out may come twice",
         out=True,
         prepare=lambda state: [str(python()), "-m", "bytewax.recovery", f"{state}/recovery", "1"],
     ),
@@ -213,7 +221,7 @@ def _contestant(
             events=events - int(events * KILL_AFTER) if killed else events,
             correct=await last_states(bench.kafka, table, engine.decode) == right,
             figures=figures,
-            settings={"events": events, "commit every s": engine.commit_seconds},
+            settings=engine.settings,
         )
 
     return run

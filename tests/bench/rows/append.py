@@ -151,7 +151,10 @@ ROWS = tuple(
         bars=(of_ceiling(0.7), at_least(6_800, "events/s")),
         reference=f"bare 3.4k to 6.5k, {PYEVENTSOURCING}",
         keys=said,
-        promises={"Log.append": "durable, expected versions checked, once"},
+        promises={
+            "Log.append": "durable, expected versions checked, once",
+            "bare asyncpg": "the same statement, a transaction for each call; sealed beforehand",
+        },
     )
     for name, keys, said in (
         ("append.streams", "Zipf", "Zipf, a stream for each writer and customer"),

@@ -259,6 +259,7 @@ ROWS = (
         figure=COST,
         unit="us an event",
         keys="Zipf",
+        promises={"1e": "durable, each once for ever"},
     ),
     Row(
         "growth.fold",
@@ -268,6 +269,7 @@ ROWS = (
         figure=COST,
         unit="us an event",
         keys="Zipf",
+        promises={"1e": "exactly once, a compare-and-set with each page"},
     ),
     Row(
         "growth.leaders",
@@ -276,6 +278,7 @@ ROWS = (
         bars=(flat(READ),),
         figure=READ,
         unit="ms at p99",
+        promises={"1e": "says how fresh it is"},
     ),
     Row(
         "growth.file",
@@ -284,6 +287,7 @@ ROWS = (
         bars=(flat(READ),),
         figure=READ,
         unit="ms at p99",
+        promises={"1e": "says how fresh it is"},
     ),
     Row(
         "growth.bytes",
@@ -292,5 +296,6 @@ ROWS = (
         figure=BYTES,
         unit="bytes an event, all copies",
         runs=1,
+        promises={"1e": "every event kept, in each of three places"},
     ),
 )

@@ -254,6 +254,7 @@ ROWS = (
         figure="p99_ms",
         unit="ms",
         keys="500 customers",
+        promises={"contacts' timeline": "durable; exactly once in the read model"},
         runs=2,
     ),
     Row(
@@ -265,6 +266,9 @@ ROWS = (
         unit="ms",
         reference="Streams exactly-once 153, Quix 140, prototype 64 to 77",
         keys="500 customers",
+        promises={
+            "analytics' score": "durable; exactly once in the other service's score, in order"
+        },
         runs=2,
     ),
     Row(
@@ -275,6 +279,9 @@ ROWS = (
         figure="p99_ms",
         unit="ms",
         keys="500 customers",
+        promises={
+            "collector to score": "durable at the answer, once by message id; scored exactly once"
+        },
         runs=2,
     ),
 )

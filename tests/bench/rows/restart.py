@@ -69,5 +69,6 @@ ROWS = (
         figure="again_s",
         unit="s",
         reference="group timeouts cost peers 10 s",
+        promises={"contacts worker": "exactly once over the kill: no entry lost, none twice"},
     ),
 )
