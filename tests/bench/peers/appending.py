@@ -1,4 +1,4 @@
-"""pyeventsourcing's recorder on the same PostgreSQL: in both its modes, and its notifications."""
+"""pyeventsourcing's recorder on the same PostgreSQL, in both its modes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import orjson
 
 from tests.bench.bench import Bench
 from tests.bench.peers.environment import ENGINES, python
-from tests.bench.row import Contestant, Run
+from tests.bench.row import Contestant, Contestants, Run
 
 SECONDS, QUICK_SECONDS = 6.0, 1.0
 MODES = ("default", "functions")
 
 
-def contestants(*, threads: Sequence[int], batch: int) -> object:
+def contestants(*, threads: Sequence[int], batch: int) -> Contestants:
     """Both modes at so many threads, so many events a call."""
 
     @asynccontextmanager
@@ -44,10 +44,7 @@ def _contestant(bench: Bench, mode: str, threads: int, batch: int) -> Contestant
             f"pyeventsourcing {mode}, {threads} threads",
             events=found["events"],
             correct=found["kept"] == found["events"],
-            figures={
-                "per_second": found["events"] / found["seconds"],
-                **{f"read_{page}": rate for page, rate in found["read"].items()},
-            },
+            figures={"per_second": found["events"] / found["seconds"]},
             settings={"threads": threads, "events a call": batch, "for seconds": seconds},
         )
 
