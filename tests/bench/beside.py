@@ -8,15 +8,16 @@ from tests.bench.judging import of, summaries
 from tests.bench.peers.promises import PROMISES
 from tests.bench.results import Record
 from tests.bench.row import Row, promised
-from tests.bench.words import correct, line, number, spent
+from tests.bench.words import back, correct, line, number, spent
 
 HEAD = """\
 ## Beside the peers
 
-Each in its durable mode, in one run with the Kith beside it.
+Each in its durable mode, in one run with the Kith beside it; of a latency, more times is slower.
+Back: from the kill until events are folded again, with the start of the process and all timeouts.
 
-| row | who | figure | Kith is | CPU s/M | memory, MB | correct | promises | measured |
-|---|---|---|---|---|---|---|---|---|"""
+| row | who | figure | Kith is | CPU s/M | memory, MB | correct | back, s | promises | measured |
+|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def beside_peers(known: Sequence[tuple[Row, Record]]) -> str:
@@ -46,6 +47,7 @@ def _row(row: Row, record: Record) -> list[str]:
                 "" if times is None else f"{times:.2f} times",
                 *spent(theirs),
                 correct(theirs),
+                back(theirs),
                 promise(row, one.who),
                 record.measured_at[:10],
             )

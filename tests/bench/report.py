@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from tests.bench.beside import beside_peers, promise
 from tests.bench.judging import (
     MOST_OTHER,
-    Summary,
     contestants,
     judged,
     middle,
@@ -17,8 +16,8 @@ from tests.bench.judging import (
     summaries,
 )
 from tests.bench.results import Record, Results
-from tests.bench.row import Row, Run
-from tests.bench.words import correct, line, number, outcome, pairs, percent, said, spent
+from tests.bench.row import Kind, Row, Run
+from tests.bench.words import back, correct, line, number, outcome, pairs, percent, said, spent
 
 HEAD = """\
 # Benchmarks
@@ -121,7 +120,6 @@ def _short(known: Iterable[tuple[Row, Record]]) -> str:
 def _figures(known: Iterable[tuple[Row, Record]]) -> str:
     lines = [FIGURES]
     for row, record in known:
-        found = summaries(record.runs, row.figure)
         bars = "<br>".join(f"{said(one.bar)}: {outcome(one)}" for one in judged(row, record.runs))
         ratio = of_ceiling(row, record.runs)
         own = [run for run in record.runs if run.kind == "kith"] or list(record.runs)
@@ -129,8 +127,8 @@ def _figures(known: Iterable[tuple[Row, Record]]) -> str:
             line(
                 f"`{row.name}`",
                 f"{row.does}{f'; keys: {row.keys}' if row.keys else ''}",
-                _shown(row, found, "kith"),
-                _shown(row, found, "ceiling"),
+                _shown(row, record, "kith"),
+                _shown(row, record, "ceiling"),
                 "" if ratio is None else percent(ratio),
                 bars,
                 correct(own),
@@ -191,9 +189,11 @@ def _growth(known: Iterable[tuple[Row, Record]]) -> str:
     return GROWTH
 
 
-def _shown(row: Row, found: Sequence[Summary], kind: str) -> str:
-    theirs = [one for one in found if one.kind == kind]
-    many = len(theirs) > 1
-    return "<br>".join(
-        f"{one.who}: {number(row, one)}" if many else number(row, one) for one in theirs
-    )
+def _shown(row: Row, record: Record, kind: Kind) -> str:
+    theirs = [one for one in summaries(record.runs, row.figure) if one.kind == kind]
+    told: list[str] = []
+    for one in theirs:
+        name = f"{one.who}: " if len(theirs) > 1 else ""
+        seconds = back(of(record.runs, kind, one.who))
+        told.append(f"{name}{number(row, one)}{f'; back after {seconds} s' if seconds else ''}")
+    return "<br>".join(told)

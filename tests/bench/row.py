@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["kith", "ceiling", "peer"]
 Setting = str | int | float | bool
+KILL_AFTER = 0.45
+"""Where there is a kill in the middle, Kith's or a peer's: of the events."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,10 @@ WAIT = Row(
 )  # fmt: skip
 
 
-def ran(kind, who, per_second, *, other=0.0, correct=True, latency=None):
+def ran(kind, who, per_second, *, other=0.0, correct=True, latency=None, figures=None):
     cost = Cost(1.0, {"client": 0.2, "postgres": 0.1}, {"client": 80.0}, other)
-    return Run(kind, who, per_second, cost, latency, correct, settings={"batch": 100})
+    settings = {"batch": 100}
+    return Run(kind, who, per_second, cost, latency, correct, figures or {}, settings)
 
 
 def recorded(row, *runs, where=WHERE, at="2026-05-04T12:00+00:00"):
@@ -124,6 +125,19 @@ def test_peers_settings_stand_beside_kiths_also_when_a_later_run_had_none():
 
     assert "| `append.facts` | Log.append | events 90,000, batch 100 | 1 |" in page
     assert "| `append.facts` | pyeventsourcing | events 20,000, batch 100 | 1 |" in page
+
+
+def test_who_was_killed_says_after_how_many_seconds_it_was_back():
+    runs = [
+        ran("kith", "worker", 30_000),
+        ran("kith", "worker, killed", 20_000, figures={"back_s": 1.46}),
+        ran("peer", "Quix", 20_000, figures={"back_s": 10.7}),
+    ]
+
+    page = render([ROW], of(recorded(ROW, *runs)))
+
+    assert "worker, killed: 20,000 events/s (20,000 to 20,000); back after 1.46 s" in page
+    assert "| yes | 10.7 |" in page
 
 
 def test_a_promise_is_told_by_a_name_or_by_how_it_begins_and_the_longest_counts():

@@ -41,6 +41,12 @@ def correct(runs: Sequence[Run]) -> str:
     return "yes" if all(told) else f"**no**, {told.count(False)} of {len(told)} runs"
 
 
+def back(runs: Sequence[Run]) -> str:
+    """Seconds from a kill until events were folded again; empty where nobody was killed."""
+    seconds = middle(runs, "back_s")
+    return "" if seconds is None else plain(seconds)
+
+
 def spent(runs: Sequence[Run]) -> tuple[str, str]:
     """CPU seconds a million events, and peak memory in MB, by part."""
     parts = list(dict.fromkeys(part for run in runs for part in run.cost.cpu_seconds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.peers import appending, reading, scoring
+from tests.bench.peers.engine import SCORING
 from tests.bench.row import Peers
 
 PEERS: Final[Peers] = {
@@ -13,5 +14,5 @@ PEERS: Final[Peers] = {
     "tail.10": reading.contestants(page=10),
     "tail.100": reading.contestants(page=100),
     "tail.1000": reading.contestants(page=1_000),
-    "whole": scoring.contestants,
+    "whole": scoring.contestants(SCORING, killed=True),
 }
