@@ -103,6 +103,12 @@ BYTEWAX: Final = Engine(
     out=True, prepare=bytewax_recovery,
 )  # fmt: skip
 SCORING: Final = (STREAMS_ONE, STREAMS_TWO, QUIX, BYTEWAX)
+WAITING: Final = (
+    replace(STREAMS_ONE, name="Kafka Streams eos", pinned=False),
+    replace(QUIX, commit_seconds=0.1),
+    BYTEWAX,
+)
+"""Where latency is measured: commits every 100 ms, and nobody has a core to itself."""
 
 
 @dataclass(frozen=True)

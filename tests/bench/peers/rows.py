@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench.peers import appending, reading, scoring
-from tests.bench.peers.engine import SCORING
+from tests.bench.peers import appending, reading, scoring, waiting
+from tests.bench.peers.engine import SCORING, WAITING
 from tests.bench.row import Peers
 
 PEERS: Final[Peers] = {
@@ -14,5 +14,6 @@ PEERS: Final[Peers] = {
     "tail.10": reading.contestants(page=10),
     "tail.100": reading.contestants(page=100),
     "tail.1000": reading.contestants(page=1_000),
+    "latency.other": waiting.contestants(WAITING),
     "whole": scoring.contestants(SCORING, killed=True),
 }

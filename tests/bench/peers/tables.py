@@ -68,7 +68,7 @@ async def durable(
 
     Not `exactly`: states may come twice, so the end is when there are enough and no more come.
     """
-    places = _places(placed.topic)
+    places = places_of(placed.topic)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed")
     await admin.start()
@@ -79,7 +79,7 @@ async def durable(
             while True:
                 running.check()
                 if placed.engine.out:
-                    ends = await consumer.end_offsets(_places(placed.table))
+                    ends = await consumer.end_offsets(places_of(placed.table))
                     done = sum(ends.values())
                 else:
                     offsets: Mapping[
@@ -100,7 +100,7 @@ async def last_states(kafka: str, placed: Placed) -> dict[UUID, Total]:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed")
     await consumer.start()
     try:
-        places = _places(placed.table)
+        places = places_of(placed.table)
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
         ends = await consumer.end_offsets(places)
@@ -116,5 +116,6 @@ async def last_states(kafka: str, placed: Placed) -> dict[UUID, Total]:
         await consumer.stop()
 
 
-def _places(topic: str) -> list[TopicPartition]:
+def places_of(topic: str) -> list[TopicPartition]:
+    """All partitions of a topic of the peers."""
     return [TopicPartition(topic, n) for n in range(PARTITIONS)]
