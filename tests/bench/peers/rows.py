@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.peers import appending, reading, scoring, waiting
-from tests.bench.peers.engine import SCORING, WAITING
+from tests.bench.peers.engine import SCORING, STREAMS_ONE, WAITING
 from tests.bench.row import Peers
 
 PEERS: Final[Peers] = {
     "append.streams": appending.contestants(threads=(1, 8, 32), batch=1),
     "append.facts": appending.contestants(threads=(1, 8), batch=100),
+    "fold.zipf": scoring.contestants((STREAMS_ONE,), killed=False),
     "tail.10": reading.contestants(page=10),
     "tail.100": reading.contestants(page=100),
     "tail.1000": reading.contestants(page=1_000),
