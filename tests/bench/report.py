@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tests.bench.beside import beside_peers, promise
 from tests.bench.judging import (
     MOST_OTHER,
+    Verdict,
     contestants,
     judged,
     middle,
@@ -71,11 +72,12 @@ def render(rows: Sequence[Row], results: Results) -> str:
     """The whole page."""
     known = [(row, results.latest[row.name]) for row in rows if row.name in results.latest]
     everyone = [(row, results.runs(row.name)) for row, _ in known]
+    verdicts = {row.name: verdicts_of(row, results) for row, _ in known}
     parts = [
         HEAD.format(most=percent(MOST_OTHER)),
         _places([record for _, record in known]),
-        _short(known),
-        _figures(known),
+        _short(known, verdicts),
+        _figures(known, verdicts),
         _latencies(everyone),
         _costs(known),
         _settings(everyone),
@@ -85,6 +87,12 @@ def render(rows: Sequence[Row], results: Results) -> str:
         _growth(known),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def verdicts_of(row: Row, results: Results) -> list[Verdict]:
+    """Of its last run; a bar over a peer by the last run that had peers."""
+    beside = results.with_peers.get(row.name)
+    return judged(row, results.latest[row.name].runs, () if beside is None else beside.runs)
 
 
 def _places(records: Sequence[Record]) -> str:
@@ -101,11 +109,11 @@ def _places(records: Sequence[Record]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _short(known: Iterable[tuple[Row, Record]]) -> str:
+def _short(known: Sequence[tuple[Row, Record]], verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     lines = [
         f"- `{row.name}`: {said(verdict.bar)}; {outcome(verdict)}"
         for row, record in known
-        for verdict in judged(row, record.runs)
+        for verdict in verdicts[row.name]
         if verdict.met is False
     ]
     wrong = [
@@ -117,10 +125,10 @@ def _short(known: Iterable[tuple[Row, Record]]) -> str:
     return "## What is short\n\n" + ("\n".join(wrong + lines) or "No bar that was measured.") + "\n"
 
 
-def _figures(known: Iterable[tuple[Row, Record]]) -> str:
+def _figures(known: Iterable[tuple[Row, Record]], verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     lines = [FIGURES]
     for row, record in known:
-        bars = "<br>".join(f"{said(one.bar)}: {outcome(one)}" for one in judged(row, record.runs))
+        bars = "<br>".join(f"{said(one.bar)}: {outcome(one)}" for one in verdicts[row.name])
         ratio = of_ceiling(row, record.runs)
         own = [run for run in record.runs if run.kind == "kith"] or list(record.runs)
         lines.append(

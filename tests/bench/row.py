@@ -114,8 +114,12 @@ class Bar:
     unit: str
     figure: str
     better: Literal["more", "less"]
-    over: str | None = None  # "ceiling", Kith's "first" contestant, or one by name
+    over: str | None = None  # "ceiling", Kith's "first" contestant, or a peer by name
     judges: Literal["first", "last"] = "first"  # which of several of Kith's own
+
+    @property
+    def over_peer(self) -> bool:
+        return self.over not in {None, "ceiling", "first"}
 
 
 def at_least(limit: float, unit: str, *, figure: str = "per_second") -> Bar:
@@ -131,7 +135,10 @@ def of_ceiling(share: float, *, figure: str = "per_second") -> Bar:
 
 
 def times_peer(times: float, peer: str, *, figure: str = "per_second") -> Bar:
-    """At least so many times what the peer of that name reaches; judged where it was measured."""
+    """At least so many times what the peer of that name reaches; judged where it was measured.
+
+    Where the names of several begin with it (`pyeventsourcing`), they are its modes: the best one.
+    """
     return Bar(times, f"times {peer}", figure, "more", over=peer)
 
 
@@ -151,7 +158,7 @@ class Row:
     bars: tuple[Bar, ...] = ()
     figure: str = "per_second"  # the one its table shows and the ceiling is compared in
     unit: str = "events/s"
-    reference: str = ""
+    reference: str = ""  # what others reached where the bar was set
     keys: str = ""  # the key pattern
     promises: Mapping[str, str] = field(default_factory=dict)  # see `promised`
     runs: int | None = None  # where one is long: fewer than the usual number

@@ -10,6 +10,7 @@ from tests.bench.row import Peers
 
 PEERS: Final[Peers] = {
     "append.streams": appending.contestants(threads=(1, 8, 32), batch=1),
+    "append.streams.unique": appending.contestants(threads=(1, 8, 32), batch=1),
     "append.facts": appending.contestants(threads=(1, 8), batch=100),
     "fold.zipf": scoring.contestants((STREAMS_ONE,), killed=False),
     "tail.10": reading.contestants(page=10),

@@ -23,7 +23,7 @@ from tests.bench.filled import unhurried
 from tests.bench.heard import Score, as_expected, expected_alike
 from tests.bench.processes import service
 from tests.bench.product import analytics_on, contacts_on
-from tests.bench.row import KILL_AFTER, Contestant, Row, Run, at_least
+from tests.bench.row import KILL_AFTER, Contestant, Row, Run, at_least, times_peer
 from tests.bench.rows.relay import fill_own, relay_of
 from tests.bench.scores_only import APPLICATION_NAME
 from tests.bench.topics import drop_topics
@@ -145,7 +145,11 @@ ROWS = (
         "whole",
         does="Kafka to log to score in one process, every event kept",
         contestants=contestants,
-        bars=(at_least(50_000, "events/s"),),
+        bars=(
+            at_least(50_000, "events/s"),
+            times_peer(1.0, "Quix exactly-once"),
+            times_peer(1.0, "Bytewax, every state out"),
+        ),
         reference="Quix exactly-once 47k to 54k, Bytewax 51k, Faust 5k",
         keys="Zipf",
         promises={WHO: "exactly once, in order, every event in the log"},
