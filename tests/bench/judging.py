@@ -94,7 +94,7 @@ def judged(row: Row, runs: Sequence[Run], beside: Sequence[Run] = ()) -> list[Ve
 
 def of_ceiling(row: Row, runs: Sequence[Run]) -> float | None:
     """Kith's figure as a multiple of the ceiling's, first contestant by first contestant."""
-    own, top = _first(runs, "kith"), _first(runs, "ceiling")
+    own, top = first(runs, "kith"), first(runs, "ceiling")
     if not own or not top:
         return None
     return _ratio(middle(own, row.figure), middle(top, row.figure))
@@ -120,9 +120,9 @@ def _compared(bar: Bar, runs: Sequence[Run]) -> float | None:
     Where several begin with the name, they are one peer's modes and the best counts.
     """
     if bar.over == "ceiling":
-        return middle(_first(runs, "ceiling"), bar.figure)
+        return middle(first(runs, "ceiling"), bar.figure)
     if bar.over == "first":
-        return middle(_first(runs, "kith"), bar.figure)
+        return middle(first(runs, "kith"), bar.figure)
     names = {run.who for run in runs if run.kind == "peer" and run.who.startswith(bar.over)}
     modes = {bar.over} & names or names
     reached = [middle(of(runs, "peer", who), bar.figure) for who in modes]
@@ -131,7 +131,8 @@ def _compared(bar: Bar, runs: Sequence[Run]) -> float | None:
     return best(found) if found else None
 
 
-def _first(runs: Sequence[Run], kind: Kind) -> list[Run]:
+def first(runs: Sequence[Run], kind: Kind) -> list[Run]:
+    """Of the contestant of that kind that ran first; none where there is none."""
     whose = [who for found, who in contestants(runs) if found == kind]
     return of(runs, kind, whose[0]) if whose else []
 

@@ -19,6 +19,7 @@ ROW = Row(
     contestants=None,
     bars=(of_ceiling(0.7), at_least(30_000, "events/s")),
     keys="Zipf",
+    reference="elsewhere 31k",
     promises={"Log.append": "durable, once", "bare": "the same statement"},
 )
 WAIT = Row(
@@ -53,6 +54,22 @@ def test_the_page_shows_median_spread_ratio_and_what_is_short_by_how_much():
     assert "- `append.facts`: at least 30,000 events/s; **short by 20 %**: 24,000 events/s" in page
     assert "| durable, once<br>bare asyncpg: the same statement |" in page
     assert "client 8.3, postgres 4.2" in page
+
+
+def test_a_bar_that_the_ceiling_itself_misses_here_says_so():
+    slow = recorded(ROW, ran("kith", "Log.append", 15_000), ran("ceiling", "bare asyncpg", 20_000))
+    fast = recorded(ROW, ran("kith", "Log.append", 15_000), ran("ceiling", "bare asyncpg", 40_000))
+
+    assert "15,000 events/s; the ceiling here is 20,000 events/s" in render([ROW], of(slow))
+    assert "the ceiling here" not in render([ROW], of(fast))
+
+
+def test_what_others_reached_where_the_bar_was_set_stands_beside_the_ceiling():
+    page = render(
+        [ROW], of(recorded(ROW, ran("kith", "Log.append", 2), ran("ceiling", "bare asyncpg", 4)))
+    )
+
+    assert "| 4.00 events/s (4.00 to 4.00) | 50 % | elsewhere 31k |" in page
 
 
 def test_a_wrong_run_and_a_disturbed_one_are_said():
