@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.bench.judging import of, summaries
 from tests.bench.peers.promises import PROMISES
+from tests.bench.peers.rows import ENGINES
 from tests.bench.results import Record
 from tests.bench.row import Row, promised
 from tests.bench.words import back, correct, line, number, spent
@@ -20,11 +21,29 @@ Back: from the kill until events are folded again, with the start of the process
 |---|---|---|---|---|---|---|---|---|---|"""
 
 
-def beside_peers(known: Sequence[tuple[Row, Record]]) -> str:
-    """Every contestant of the rows that were measured with peers; empty where none was."""
+def beside_peers(rows: Sequence[Row], with_peers: Mapping[str, Record]) -> str:
+    """Every contestant of the rows that were measured with peers, and which engines were not.
+
+    Empty where none was.
+    """
+    known = [(row, with_peers[row.name]) for row in rows if row.name in with_peers]
     if not known:
         return ""
-    return "\n".join([HEAD, *(told for row, record in known for told in _row(row, record))]) + "\n"
+    lines = [told for row, record in known for told in _row(row, record)]
+    return "\n".join([HEAD, *lines, *absent(rows, with_peers)]) + "\n"
+
+
+def absent(rows: Sequence[Row], with_peers: Mapping[str, Record]) -> list[str]:
+    """A paragraph that names the engines that did not run beside a row; none where all did."""
+    lines: list[str] = []
+    for row in rows:
+        record = with_peers.get(row.name)
+        ran = () if record is None else [run.who for run in record.runs if run.kind == "peer"]
+        for engine in ENGINES.get(row.name, ()):
+            if not any(who.startswith(engine.name) for who in ran):
+                needs = f"; it needs {engine.needs}" if engine.needs else ""
+                lines.append(f"- `{row.name}`: {engine.name}{needs}")
+    return ["\nNot measured:\n", *lines] if lines else []
 
 
 def promise(row: Row, who: str) -> str:

@@ -52,7 +52,7 @@ ceiling shows how fast this machine is. A bar that the ceiling misses too is tol
 FIGURES = """\
 ## Figures
 
-| row | what, keys | Kith | ceiling | of it | reference | bars | correct | others | promises | measured |
+| row | what | Kith | ceiling | of it | reference | bars | correct | others | promises | measured |
 |---|---|---|---|---|---|---|---|---|---|---|"""
 LATENCIES = """\
 ## Latencies
@@ -97,9 +97,7 @@ def render(rows: Sequence[Row], results: Results) -> str:
         _latencies(everyone),
         _costs(known),
         _settings(everyone),
-        beside_peers(
-            [(row, results.with_peers[row.name]) for row in rows if row.name in results.with_peers]
-        ),
+        beside_peers(rows, results.with_peers),
         _growth(known),
     ]
     return "\n".join(part for part in parts if part)

@@ -157,6 +157,20 @@ def test_who_was_killed_says_after_how_many_seconds_it_was_back():
     assert "| yes | 10.7 |" in page
 
 
+def test_engines_that_did_not_run_are_named_with_what_they_need():
+    whole = Row("whole", does="Kafka to score", contestants=None)
+    ran_there = [
+        ran("kith", "inbox and projector", 40_000),
+        ran("peer", "Quix exactly-once, kill -9 in the middle", 20_000),
+        ran("peer", "Bytewax, every state out", 30_000),
+    ]
+
+    page = render([whole], of(recorded(whole, *ran_there)))
+
+    assert "- `whole`: Kafka Streams eos, one core; it needs a JDK (`javac`)" in page
+    assert "- `whole`: Quix" not in page
+
+
 def test_a_promise_is_told_by_a_name_or_by_how_it_begins_and_the_longest_counts():
     promises = {"Quix": "once", "Quix at-least-once": "at least once"}
 

@@ -46,6 +46,7 @@ class Engine:
     pinned: bool = False
     out: bool = False  # every state goes to a topic of its own
     prepare: Callable[[Path], list[str]] | None = None
+    needs: str = ""  # what `command` looks for
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -91,6 +92,7 @@ def _plain(key: bytes, value: bytes) -> Decoded | None:
 STREAMS_TWO: Final = Engine(
     "Kafka Streams eos, two cores", streams_command, "{g}-scores-changelog", _streams,
     events=WARM_EVENTS, commit_seconds=0.1, threads=2,
+    needs="a JDK (`javac`) that compiles its class",
 )  # fmt: skip
 STREAMS_ONE: Final = replace(
     STREAMS_TWO, name="Kafka Streams eos, one core", threads=1, pinned=True
