@@ -61,14 +61,17 @@ def _contestant(
                 exactly = not (killed and engine.out)
                 with bench.watch(engine=running.process.pid):
                     async with bench.timed() as timed:
-                        await durable(bench.kafka, placed, running, events, exactly=exactly)
+                        began = time.perf_counter()
+                        ended = await durable(bench.kafka, placed, running, events, exactly=exactly)
             finally:
                 running.kill()
+        counted = events - int(events * KILL_AFTER) if killed else events
+        figures["per_second"] = counted / (ended - began)
         right = totals(samples(events))
         return timed.run(
             "peer",
             f"{engine.name}, kill -9 in the middle" if killed else engine.name,
-            events=events - int(events * KILL_AFTER) if killed else events,
+            events=counted,
             correct=await last_states(bench.kafka, placed) == right,
             figures=figures,
             settings={**engine.settings, "the clock begins": "at the first event seen"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -63,8 +64,8 @@ async def create(kafka: str, topic: str, *, compact: bool = False) -> None:
 
 async def durable(
     kafka: str, placed: Placed, running: Running, events: int, *, exactly: bool
-) -> None:
-    """Until the engine has committed all of it, in its own sense.
+) -> float:
+    """Wait until the engine has committed all of it, in its own sense; when the last of it was.
 
     Not `exactly`: states may come twice, so the end is when there are enough and no more come.
     """
@@ -74,7 +75,7 @@ async def durable(
     await admin.start()
     await consumer.start()
     try:
-        before = -1
+        before, moved_at = -1, time.perf_counter()
         async with asyncio.timeout(LONGEST_S):
             while True:
                 running.check()
@@ -86,10 +87,11 @@ async def durable(
                         TopicPartition, OffsetAndMetadata
                     ] = await admin.list_consumer_group_offsets(placed.group, partitions=places)
                     done = sum(max(one.offset, 0) for one in offsets.values())
-                if done >= events and (exactly or done == before):
-                    return
-                before = done
-                await asyncio.sleep(LOOK_EVERY_S if exactly else QUIET_S)
+                now = time.perf_counter()
+                before, moved_at = done, now if done != before else moved_at
+                if done >= events and (exactly or now - moved_at > QUIET_S):
+                    return moved_at
+                await asyncio.sleep(LOOK_EVERY_S)
     finally:
         await consumer.stop()
         await admin.close()
