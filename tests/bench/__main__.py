@@ -21,12 +21,14 @@ from rich.traceback import Traceback
 from demo.running import end_by_sigterm
 from tests.bench.bench import Bench
 from tests.bench.growth_picture import draw_growth
-from tests.bench.judging import MOST_OTHER, judged
-from tests.bench.report import outcome, render, said
+from tests.bench.judging import MOST_OTHER
+from tests.bench.peers.rows import PEERS
+from tests.bench.report import render, verdicts_of
 from tests.bench.results import Results, load, record, save, where_of
-from tests.bench.row import Peers, Row, Run
+from tests.bench.row import Row, Run
 from tests.bench.running import all_rows, chosen, measure_each
 from tests.bench.servers import servers
+from tests.bench.words import outcome, said
 
 RUNS = 3
 DOCS = Path("docs")
@@ -50,7 +52,7 @@ async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Con
 
     out = QUICK_FOLDER if arguments.quick else DOCS
     results = load(out / RESULTS)
-    peers = _peers() if arguments.peers else {}
+    peers = PEERS if arguments.peers else {}
     with servers() as stack, tempfile.TemporaryDirectory(prefix="kith-bench-") as folder:
         where = await where_of(stack)
         async with Bench.on(
@@ -62,11 +64,11 @@ async def run(arguments: argparse.Namespace, rows: tuple[Row, ...], console: Con
         ) as bench:
             told = partial(say, console)
             async for row, runs in measure_each(bench, rows, peers=peers, said=told, broke=broke):
-                for verdict in judged(row, runs):
-                    console.print(f"  {said(verdict.bar)}: {outcome(verdict)}", highlight=False)
                 if any(run.correct is False for run in runs if run.kind == "kith"):
                     broken.append(f"{row.name} (wrong)")
                 results = results.having(record(row.name, runs, where))
+                for verdict in verdicts_of(row, results):
+                    console.print(f"  {said(verdict.bar)}: {outcome(verdict)}", highlight=False)
                 save(results, out / RESULTS)
                 write_page(results, out)
     console.print(f"Written: {out / RESULTS}, {out / PAGE}")
@@ -77,12 +79,6 @@ def write_page(results: Results, out: Path) -> None:
     """The page and its picture, of all rows that there are results of."""
     (out / PAGE).write_text(render(all_rows(), results), "utf-8")
     draw_growth(results, out / PICTURE)
-
-
-def _peers() -> Peers:
-    from tests.bench.peers.rows import PEERS  # noqa: PLC0415  # their packages are an extra
-
-    return PEERS
 
 
 def say(console: Console, row: Row, run: Run | None) -> None:

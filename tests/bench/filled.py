@@ -31,20 +31,21 @@ BEGAN_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 BLOB: Final = "51wnocXA1f4gzySk.hfljZJB9E7cVSeIFBEcYTqCZdZsarIQl9qK4DbCbpzSw0anGVClMcAz3tDnYMbTA"
 
 CUSTOMERS: Final = "create unlogged table drawn (rank int primary key, id uuid, partition int)"
-# An exponent drawn evenly gives rank r with a probability of about 1 / r.
+# An exponent drawn evenly gives rank r with a probability of about 1 / r. Each event is recorded
+# when it occurred: a time far ahead of that would not be believed.
 EVENTS: Final = f"""
 insert into log (epoch, recorded_at, heard_at, sequence, stream_id, version, event_id, type,
                  schema_version, partition_key, occurred_at, topic, partition, data)
-select 1, $4::timestamptz, case when $5::boolean then $4::timestamptz end,
+select 1, u.at, case when $5::boolean then u.at end,
        case when $5 then u.n end, gen_random_uuid(), 1, uuidv7(),
        '{OrderCompleted.type}', {OrderCompleted.version}, d.id,
-       $4::timestamptz + u.n * interval '1 second',
+       u.at,
        '{PURCHASES.name}', d.partition,
        format('{{"customer_id":"%s","message_id":"m%s","source":"bench","order_id":"o%s",'
               '"total":{{"amount":"%s","currency":"EUR"}},"products":[],"sealed":{{"%s":"{BLOB}"}}}}',
               d.id, u.n, u.n, u.cents / 100.0, d.id)::json
 from (select n, floor(power($3::float8, random()))::int as rank,
-             (random() * 10000)::int as cents
+             (random() * 10000)::int as cents, $4::timestamptz + n * interval '1 second' as at
       from generate_series($1::int, $2::int) n) u
 join drawn d on d.rank = u.rank
 order by u.n

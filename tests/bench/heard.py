@@ -170,6 +170,23 @@ def expected(events: int, keys: Keys, model: ScoringModel) -> dict[UUID, Score]:
     }
 
 
+def expected_alike(
+    facts: Iterable[tuple[UUID, datetime]], model: ScoringModel
+) -> dict[UUID, Score]:
+    """The oracle for facts of the model's first kind alone, which nothing caps."""
+    kind, chosen = model.kinds[0], list(facts)
+    last = max(at for _, at in chosen)
+    rate = math.log(2) / (model.half_life_days * 86_400)
+    terms: dict[UUID, list[float]] = defaultdict(list)
+    for customer_id, at in chosen:
+        terms[customer_id].append(math.exp(rate * (at - last).total_seconds()))
+    shift = rate * (last - model.landmark).total_seconds()
+    return {
+        customer_id: Score(len(each), _log(kind.weight * math.fsum(each), shift), None)
+        for customer_id, each in terms.items()
+    }
+
+
 async def as_expected(
     pool: asyncpg.Pool, model: ScoringModel, scores: Mapping[UUID, Score]
 ) -> bool:

@@ -82,14 +82,19 @@ def summaries(runs: Sequence[Run], figure: str) -> list[Summary]:
     return told
 
 
-def judged(row: Row, runs: Sequence[Run]) -> list[Verdict]:
-    """What Kith reached of each bar of the row."""
-    return [_judge(bar, runs) for bar in row.bars]
+def judged(row: Row, runs: Sequence[Run], beside: Sequence[Run] = ()) -> list[Verdict]:
+    """What Kith reached of each bar of the row.
+
+    A bar over a peer is judged in `beside`, the last run that had peers, where `runs` has none.
+    """
+    if any(run.kind == "peer" for run in runs):
+        beside = runs
+    return [_judge(bar, beside if bar.over_peer else runs) for bar in row.bars]
 
 
 def of_ceiling(row: Row, runs: Sequence[Run]) -> float | None:
     """Kith's figure as a multiple of the ceiling's, first contestant by first contestant."""
-    own, top = _first(runs, "kith"), _first(runs, "ceiling")
+    own, top = first(runs, "kith"), first(runs, "ceiling")
     if not own or not top:
         return None
     return _ratio(middle(own, row.figure), middle(top, row.figure))
@@ -102,25 +107,32 @@ def _judge(bar: Bar, runs: Sequence[Run]) -> Verdict:
     own = of(runs, "kith", whose[-1 if bar.judges == "last" else 0])
     reached = middle(own, bar.figure)
     if bar.over is not None:
-        reached = _ratio(reached, middle(_named(runs, bar.over), bar.figure))
+        reached = _ratio(reached, _compared(bar, runs))
     if reached is None:
         return Verdict(bar, None, 0)
     short = 1 - reached / bar.limit if bar.better == "more" else reached / bar.limit - 1
     return Verdict(bar, reached, max(0.0, short))
 
 
-def _named(runs: Sequence[Run], name: str) -> list[Run]:
-    """The ceiling's, those of Kith's first contestant, or those of the contestant of that name."""
-    match name:
-        case "ceiling":
-            return _first(runs, "ceiling")
-        case "first":
-            return _first(runs, "kith")
-        case _:
-            return [run for run in runs if run.who == name]
+def _compared(bar: Bar, runs: Sequence[Run]) -> float | None:
+    """What the ceiling, Kith's first contestant or the peer of that name reached.
+
+    Where several begin with the name, they are one peer's modes and the best counts.
+    """
+    if bar.over == "ceiling":
+        return middle(first(runs, "ceiling"), bar.figure)
+    if bar.over == "first":
+        return middle(first(runs, "kith"), bar.figure)
+    names = {run.who for run in runs if run.kind == "peer" and run.who.startswith(bar.over)}
+    modes = {bar.over} & names or names
+    reached = [middle(of(runs, "peer", who), bar.figure) for who in modes]
+    found = [one for one in reached if one is not None]
+    best = max if bar.better == "more" else min
+    return best(found) if found else None
 
 
-def _first(runs: Sequence[Run], kind: Kind) -> list[Run]:
+def first(runs: Sequence[Run], kind: Kind) -> list[Run]:
+    """Of the contestant of that kind that ran first; none where there is none."""
     whose = [who for found, who in contestants(runs) if found == kind]
     return of(runs, kind, whose[0]) if whose else []
 

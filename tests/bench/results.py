@@ -51,6 +51,13 @@ class Results:
         beside = {**self.with_peers, **({record.row: record} if record.has_peers else {})}
         return replace(self, latest=latest, with_peers=beside)
 
+    def runs(self, row: str) -> tuple[Run, ...]:
+        """Of the last run of a row; where it had no peers, those of the last run that had."""
+        last, beside = self.latest[row], self.with_peers.get(row)
+        if last.has_peers or beside is None:
+            return last.runs
+        return (*last.runs, *(run for run in beside.runs if run.kind == "peer"))
+
 
 def load(path: Path) -> Results:
     """What earlier runs wrote; nothing where there is no file yet."""

@@ -26,7 +26,8 @@ and writes each row down as soon as it is measured. A module in `rows/` exports 
     ROWS = (
         Row("append.facts", does="facts appended in batches of 100", contestants=contestants,
             bars=(of_ceiling(0.7), at_least(30_000, "events/s")), keys="Zipf",
-            reference="pyeventsourcing 28k to 31k", promises={"Log.append": "durable, once"}),
+            reference="pyeventsourcing 28k to 31k",
+            promises={"Log.append": "durable, once", "bare asyncpg": "the same statement"}),
     )
 
 Names are dotted and `ROWS=append` chooses all that begin so; each key pattern is a row of its own
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["kith", "ceiling", "peer"]
 Setting = str | int | float | bool
+KILL_AFTER = 0.45
+"""Where there is a kill in the middle, Kith's or a peer's: of the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,12 @@ class Bar:
     unit: str
     figure: str
     better: Literal["more", "less"]
-    over: str | None = None  # "ceiling", Kith's "first" contestant, or one by name
+    over: str | None = None  # "ceiling", Kith's "first" contestant, or a peer by name
     judges: Literal["first", "last"] = "first"  # which of several of Kith's own
+
+    @property
+    def over_peer(self) -> bool:
+        return self.over not in {None, "ceiling", "first"}
 
 
 def at_least(limit: float, unit: str, *, figure: str = "per_second") -> Bar:
@@ -128,7 +135,10 @@ def of_ceiling(share: float, *, figure: str = "per_second") -> Bar:
 
 
 def times_peer(times: float, peer: str, *, figure: str = "per_second") -> Bar:
-    """At least so many times what the peer of that name reaches; judged where it was measured."""
+    """At least so many times what the peer of that name reaches; judged where it was measured.
+
+    Where the names of several begin with it (`pyeventsourcing`), they are its modes: the best one.
+    """
     return Bar(times, f"times {peer}", figure, "more", over=peer)
 
 
@@ -148,10 +158,16 @@ class Row:
     bars: tuple[Bar, ...] = ()
     figure: str = "per_second"  # the one its table shows and the ceiling is compared in
     unit: str = "events/s"
-    reference: str = ""
+    reference: str = ""  # what others reached where the bar was set
     keys: str = ""  # the key pattern
-    promises: Mapping[str, str] = field(default_factory=dict)  # by contestant: what it guarantees
+    promises: Mapping[str, str] = field(default_factory=dict)  # see `promised`
     runs: int | None = None  # where one is long: fewer than the usual number
+
+
+def promised(promises: Mapping[str, str], who: str) -> str:
+    """What a contestant guarantees, told by its name or, for several, by how their names begin."""
+    told = [name for name in promises if who.startswith(name)]
+    return promises[max(told, key=len)] if told else ""
 
 
 Peers = Mapping[str, Contestants]

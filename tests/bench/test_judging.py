@@ -73,6 +73,31 @@ def test_a_bar_over_a_peer_that_did_not_run_is_not_judged():
     assert (beside.reached, beside.met) == (2.0, False)
 
 
+def test_a_peer_in_several_modes_is_judged_by_its_best_one_and_not_by_one_that_was_killed():
+    runs = [
+        ran("kith", 60),
+        ran("peer", 30, who="pyeventsourcing default"),
+        ran("peer", 40, who="pyeventsourcing functions"),
+        ran("peer", 20, who="Quix"),
+        ran("peer", 90, who="Quix, kill -9 in the middle"),
+    ]
+
+    modes, named = judged(row(times_peer(2.5, "pyeventsourcing"), times_peer(1, "Quix")), runs)
+
+    assert (modes.reached, modes.met) == (1.5, False)
+    assert (named.reached, named.met) == (3.0, True)
+
+
+def test_a_bar_over_a_peer_is_judged_in_the_last_run_that_had_peers_the_others_in_the_last():
+    bars = row(at_least(100, "events/s"), times_peer(2, "Quix"))
+    beside = [ran("kith", 60), ran("peer", 20, who="Quix")]
+
+    as_such, over_peer = judged(bars, [ran("kith", 120)], beside)
+
+    assert as_such.reached == 120
+    assert over_peer.reached == 3.0
+
+
 def test_bars_judge_the_first_of_kiths_own_contestants():
     runs = [ran("kith", 90, who="one worker"), ran("kith", 200, who="two workers")]
 

@@ -1,10 +1,14 @@
-"""The collector over HTTP: batches of 100, durable before the answer, client on the same cores."""
+"""The collector over HTTP: batches of 100, durable before the answer, client on the same cores.
+
+Its ceiling is the same statement behind an ASGI function that does nothing else.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import orjson
@@ -73,7 +77,26 @@ def contestants(unknown: bool) -> Callable[[Bench], AsyncIterator[Sequence[Conte
                 settings={"senders": SENDERS, "a request": BATCH},
             )
 
-        yield (kith,)
+        async def bare() -> Run:
+            async with contacts_on(bench) as placed:
+                api = replace(
+                    service(bench, "contacts", placed.url, role="bare"),
+                    name="tests.bench.bare_collector",
+                )
+                async with running(bench, api=api), httpx.AsyncClient(timeout=30) as client:
+                    requests = bodies(events, "", prefix="m", unknown=unknown)
+                    async with bench.timed() as timed:
+                        await post(client, api.url, requests)
+                stored = await placed.core.pool.fetchval(STORED)
+            return timed.run(
+                "ceiling",
+                "a bare ASGI function, bare asyncpg",
+                events=events,
+                correct=stored == events,
+                settings={"senders": SENDERS, "a request": BATCH},
+            )
+
+        yield (kith,) if unknown else (kith, bare)
 
     return opened
 
@@ -101,7 +124,11 @@ ROWS = (
         bars=(at_least(5_000, "events/s"),),
         reference="RudderStack publishes 1.7k on two cores",
         keys="Zipf",
-        promises={"contacts api": "durable, once for ever by message id, sealed"},
+        promises={
+            "contacts api": "durable, once for ever by message id, sealed",
+            "a bare ASGI function": "the same statement; no key asked for, nothing checked, "
+            "no user looked up, nothing sealed",
+        },
     ),
     Row(
         "collector.unknown",

@@ -270,6 +270,7 @@ ROWS = (
         figure=COST,
         unit="us an event",
         keys="Zipf",
+        promises={"1e": "durable, each once for ever"},
     ),
     Row(
         "growth.fold",
@@ -279,6 +280,7 @@ ROWS = (
         figure=COST,
         unit="us an event",
         keys="Zipf",
+        promises={"1e": "exactly once, a compare-and-set with each page"},
     ),
     Row(
         "growth.leaders",
@@ -287,6 +289,7 @@ ROWS = (
         bars=(flat(READ),),
         figure=READ,
         unit="ms at p99",
+        promises={"1e": "says how fresh it is"},
     ),
     Row(
         "growth.file",
@@ -295,6 +298,7 @@ ROWS = (
         bars=(flat(READ),),
         figure=READ,
         unit="ms at p99",
+        promises={"1e": "says how fresh it is"},
     ),
     Row(
         "growth.bytes",
@@ -303,5 +307,6 @@ ROWS = (
         figure=BYTES,
         unit="bytes an event, all copies",
         runs=1,
+        promises={"1e": "every event kept, in each of three places"},
     ),
 )

@@ -95,6 +95,7 @@ ROWS = (
         figure="rss_mb.worker",
         unit="MB",
         keys="Zipf",
+        promises={"contacts worker": "as in production: in order, exactly once"},
         runs=1,
     ),
     Row(
@@ -104,6 +105,7 @@ ROWS = (
         bars=(at_most(1_536, "MB", figure="all_mb"),),
         figure="all_mb",
         unit="MB",
+        promises={"make demo": "as in production, on one node each; its answers are checked"},
         runs=1,
     ),
 )

@@ -1,31 +1,54 @@
-"""Kafka to log to score in one process, exactly once, every event kept."""
+"""Kafka to log to score in one process, exactly once, every event kept; also over a kill -9."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import itertools
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
-from analytics.bootstrap import HEARS
-from crm_chassis.inbox.loop import Inbox
+from analytics.engagement.model import ScoringModel, load_model
+from crm_chassis.log.position import START, Position
+from crm_chassis.log.tail import head
+from crm_chassis.projection.projector import standing_at
+from crm_events.topics import CONTRACT
 
+from demo.running import Service
 from tests.bench.bench import Bench
+from tests.bench.filled import unhurried
+from tests.bench.heard import Score, as_expected, expected_alike
+from tests.bench.processes import service
 from tests.bench.product import analytics_on, contacts_on
-from tests.bench.row import Contestant, Row, Run, at_least
-from tests.bench.rows.fold import COUNTED, projector
+from tests.bench.row import KILL_AFTER, Contestant, Row, Run, at_least, times_peer
 from tests.bench.rows.relay import fill_own, relay_of
+from tests.bench.scores_only import APPLICATION_NAME
 from tests.bench.topics import drop_topics
 
 EVENTS = 500_000
-QUICK_EVENTS = 10_000
-LOOK_EVERY_S = 0.02
+QUICK_EVENTS = 30_000
+LOOK_EVERY_S = 0.05
 LONGEST_S = 300
+FACTS = "select partition_key, occurred_at from log"
+TAKEN = "select coalesce(sum(sequence), 0)::int from inbox_mark"
 FOLDED = "select coalesce(sum(counted), 0)::int from engagement"
+CONNECTED = "select count(*) from pg_stat_activity where application_name = $1"
+WHO = "inbox and projector"
+_rounds = itertools.count(1)
 
 
-async def publish(bench: Bench, events: int) -> None:
-    """That many purchases of 50,000 customers in contacts' topic, sent by its relay."""
+@asynccontextmanager
+async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
+    events = bench.size(EVENTS, quick=QUICK_EVENTS)
+    scores = await publish(bench, events, load_model(None, CONTRACT))
+    yield [_contestant(bench, events, scores, killed=killed) for killed in (False, True)]
+
+
+async def publish(bench: Bench, events: int, model: ScoringModel) -> dict[UUID, Score]:
+    """So many purchases of 50,000 customers sent by contacts' relay; what must come of them."""
     await drop_topics(bench.kafka)
     async with contacts_on(bench) as placed:
         await fill_own(placed.core.pool, events)
@@ -35,48 +58,86 @@ async def publish(bench: Bench, events: int) -> None:
                 pass
         finally:
             await relay.close()
+        async with unhurried(placed.core.pool) as connection:
+            facts = await connection.fetch(FACTS, timeout=120)
+    return expected_alike(facts, model)
 
 
-@asynccontextmanager
-async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    events = bench.size(EVENTS, quick=QUICK_EVENTS)
-    await publish(bench, events)
-
-    async def kith() -> Run:
+def _contestant(
+    bench: Bench, events: int, scores: Mapping[UUID, Score], *, killed: bool
+) -> Contestant:
+    async def run() -> Run:
         async with analytics_on(bench) as placed:
-            core = placed.core
-            stop = asyncio.Event()
-            inbox = Inbox(
-                pool=core.pool,
-                bootstrap=bench.kafka,
-                service=f"bench-{id(core)}",  # a group of its own
-                topics=list(HEARS),
-                instance="1",
-                wake=core.wakeups.signal,
-            )
-            folding = projector(core, core.scores)
-            async with bench.timed() as timed, asyncio.TaskGroup() as work:
-                work.create_task(inbox.run(stop, beat=lambda: None))
-                work.create_task(folding.run(stop, beat=lambda: None))
-                work.create_task(_until_folded(core.pool, events, stop))
-            counted, customers = await core.pool.fetchrow(COUNTED)
-            kept = await core.pool.fetchval("select count(*) from log")
+            pool, model = placed.core.pool, placed.core.models[0]
+            process = scores_only(bench, placed.url).start()
+            figures: dict[str, float] = {}
+            try:
+                if killed:
+                    await has_taken(pool, int(events * KILL_AFTER))
+                    killed_at = time.perf_counter()
+                    process.process.kill()
+                    process.process.wait()
+                    await has_left(pool)
+                    stood = await standing_at(pool, model.projection, model.version)
+                    process.start()
+                    await has_folded(pool, model, beyond=stood)
+                    figures["back_s"] = time.perf_counter() - killed_at
+                await has_folded(pool, model, beyond=START)
+                first = await pool.fetchval(FOLDED)
+                with bench.watch(engine=process.process.pid):
+                    async with bench.timed() as timed:
+                        await has_taken(pool, events)
+                        await has_folded(pool, model, to=await head(pool))
+            finally:
+                await asyncio.to_thread(process.stop)
+            kept = await pool.fetchval("select count(*) from log")
+            right = kept == events and await as_expected(pool, model, scores)
         return timed.run(
             "kith",
-            "inbox and projector",
-            events=events,
-            correct=counted == kept == events,
-            settings={"customers": customers, "joining the group": "included"},
+            f"{WHO}, kill -9 in the middle" if killed else WHO,
+            events=events - first,
+            correct=right,
+            figures=figures,
+            settings={"customers": len(scores), "the clock begins": "at the first score"},
         )
 
-    yield (kith,)
+    return run
 
 
-async def _until_folded(pool: asyncpg.Pool, events: int, stop: asyncio.Event) -> None:
+def scores_only(bench: Bench, database: str) -> Service:
+    """`tests.bench.scores_only` as a process; its role is the group, of its own in each run."""
+    worker = service(bench, "analytics", database, role="scores")
+    return replace(worker, name="tests.bench.scores_only", role=f"whole-{next(_rounds)}")
+
+
+async def has_left(pool: asyncpg.Pool) -> None:
+    """Wait until PostgreSQL has finished what a killed process had asked for."""
     async with asyncio.timeout(LONGEST_S):
-        while await pool.fetchval(FOLDED) < events:
+        while await pool.fetchval(CONNECTED, APPLICATION_NAME):
+            await asyncio.sleep(0.01)
+
+
+async def has_taken(pool: asyncpg.Pool, count: int) -> None:
+    """Wait until the log holds so many records."""
+    async with asyncio.timeout(LONGEST_S):
+        while await pool.fetchval(TAKEN) < count:
             await asyncio.sleep(LOOK_EVERY_S)
-    stop.set()
+
+
+async def has_folded(
+    pool: asyncpg.Pool,
+    model: ScoringModel,
+    *,
+    beyond: Position | None = None,
+    to: Position = START,
+) -> None:
+    """Wait until the score stands beyond a position, or at one."""
+    async with asyncio.timeout(LONGEST_S):
+        while True:
+            at = await standing_at(pool, model.projection, model.version)
+            if at >= to and (beyond is None or at > beyond):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 ROWS = (
@@ -84,9 +145,13 @@ ROWS = (
         "whole",
         does="Kafka to log to score in one process, every event kept",
         contestants=contestants,
-        bars=(at_least(50_000, "events/s"),),
+        bars=(
+            at_least(50_000, "events/s"),
+            times_peer(1.0, "Quix exactly-once"),
+            times_peer(1.0, "Bytewax, every state out"),
+        ),
         reference="Quix exactly-once 47k to 54k, Bytewax 51k, Faust 5k",
         keys="Zipf",
-        promises={"inbox and projector": "exactly once, in order, every event in the log"},
+        promises={WHO: "exactly once, in order, every event in the log"},
     ),
 )
