@@ -11,7 +11,7 @@ from functools import partial
 
 from analytics.bootstrap import HEARS, SERVICE, Core
 from analytics.settings import AnalyticsSettings
-from crm_chassis.cli import settings_or_exit
+from crm_chassis.commands import settings_or_exit
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import new_id
 from crm_chassis.inbox.loop import Inbox

@@ -14,7 +14,7 @@ import asyncpg
 from analytics.engagement.model import ScoringModel, load_model
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.tail import head
-from crm_chassis.projection.projector import standing_at
+from crm_chassis.projection.checkpoints import standing_at
 from crm_events.topics import CONTRACT
 
 from demo.running import Service
