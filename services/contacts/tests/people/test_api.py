@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+from crm_chassis.http.idempotency import forget_answers
 from crm_events.keys import unwrap
 from crm_events.personal import SEALED
 
@@ -312,6 +313,28 @@ async def test_a_key_is_forgotten_after_a_day(contacts):
     answer = await contacts.http.post("/people", json={"identifiers": [MAIL]}, headers=key)
 
     assert problem(answer) == (409, "already-taken")
+
+
+async def test_answers_that_are_forgotten_are_deleted(contacts):
+    for key, hours in (("old", 25), ("new", 23)):
+        sent = {"Idempotency-Key": key}
+        mail = {"namespace": "mail", "value": f"{key}@example.com"}
+        await contacts.http.post("/people", json={"identifiers": [mail]}, headers=sent)
+        await contacts.pool.execute(
+            "update idempotent_answer set at = now() - make_interval(hours => $2) where key = $1",
+            key,
+            hours,
+        )
+    stop = asyncio.Event()
+
+    running = asyncio.create_task(forget_answers(stop, beat=lambda: None, pool=contacts.pool))
+    async with asyncio.timeout(10):
+        while await contacts.pool.fetchval("select count(*) from idempotent_answer") > 1:
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+
+    assert await contacts.pool.fetchval("select key from idempotent_answer") == "new"
 
 
 async def test_each_of_many_is_answered_for_itself(contacts):

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DISCARDED: Final = "crm.discarded"
 """The type of a row whose record was given up: no model folds it, and nothing waits behind it."""
-HEADER_IN_BASE64: Final = 3
 
 LIST: Final = """
 select q.topic, q.partition, q.sequence, q.event_id, q.kafka_offset, q.reason, q.at, l.partition_key
