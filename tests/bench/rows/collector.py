@@ -14,11 +14,13 @@ import httpx
 import orjson
 from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
 
+from demo.running import Service
 from tests.bench.bench import Bench
 from tests.bench.load import samples
+from tests.bench.meter import Timed
 from tests.bench.processes import running, service
 from tests.bench.product import contacts_on
-from tests.bench.row import Contestant, Row, Run, at_least
+from tests.bench.row import Contestant, Kind, Row, Run, at_least
 
 EVENTS = 20_000
 QUICK_EVENTS = 2_000
@@ -62,20 +64,12 @@ def contestants(unknown: bool) -> Callable[[Bench], AsyncIterator[Sequence[Conte
                 key = new_write_key()
                 await keep_key(placed.core.pool, key, name="bench", scopes=[COLLECT])
                 api = service(bench, "contacts", placed.url, role="api")
-                async with running(bench, api=api), httpx.AsyncClient(timeout=30) as client:
-                    if not unknown:  # whoever sends is known by then
-                        await post(client, api.url, bodies(events, key, prefix="w", unknown=False))
-                    timed_bodies = bodies(events, key, prefix="m", unknown=unknown)
-                    async with bench.timed() as timed:
-                        await post(client, api.url, timed_bodies)
+                # Whoever sends is known by then, unless that is what is measured.
+                before = [] if unknown else bodies(events, key, prefix="w", unknown=False)
+                timed_bodies = bodies(events, key, prefix="m", unknown=unknown)
+                timed = await posted(bench, api, timed_bodies, before=before)
                 stored = await placed.core.pool.fetchval(STORED)
-            return timed.run(
-                "kith",
-                "contacts api",
-                events=events,
-                correct=stored == events,
-                settings={"senders": SENDERS, "a request": BATCH},
-            )
+            return told(timed, "kith", "contacts api", events, stored)
 
         async def bare() -> Run:
             async with contacts_on(bench) as placed:
@@ -83,22 +77,29 @@ def contestants(unknown: bool) -> Callable[[Bench], AsyncIterator[Sequence[Conte
                     service(bench, "contacts", placed.url, role="bare"),
                     name="tests.bench.bare_collector",
                 )
-                async with running(bench, api=api), httpx.AsyncClient(timeout=30) as client:
-                    requests = bodies(events, "", prefix="m", unknown=unknown)
-                    async with bench.timed() as timed:
-                        await post(client, api.url, requests)
+                timed = await posted(bench, api, bodies(events, "", prefix="m", unknown=unknown))
                 stored = await placed.core.pool.fetchval(STORED)
-            return timed.run(
-                "ceiling",
-                "a bare ASGI function, bare asyncpg",
-                events=events,
-                correct=stored == events,
-                settings={"senders": SENDERS, "a request": BATCH},
-            )
+            return told(timed, "ceiling", "a bare ASGI function, bare asyncpg", events, stored)
 
         yield (kith,) if unknown else (kith, bare)
 
     return opened
+
+
+async def posted(
+    bench: Bench, api: Service, requests: Sequence[bytes], *, before: Sequence[bytes] = ()
+) -> Timed:
+    """Run an API as a process, and time the requests; those that come `before` are not timed."""
+    async with running(bench, api=api), httpx.AsyncClient(timeout=30) as client:
+        await post(client, api.url, before)
+        async with bench.timed() as timed:
+            await post(client, api.url, requests)
+    return timed
+
+
+def told(timed: Timed, kind: Kind, who: str, events: int, stored: int) -> Run:
+    settings = {"senders": SENDERS, "a request": BATCH}
+    return timed.run(kind, who, events=events, correct=stored == events, settings=settings)
 
 
 async def post(client: httpx.AsyncClient, url: str, requests: Sequence[bytes]) -> None:

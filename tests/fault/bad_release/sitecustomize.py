@@ -11,4 +11,4 @@ def _raise(*_: object) -> NoReturn:
     raise ArithmeticError("this release cannot fold anything")
 
 
-Projection.fold_of = lambda *_: _raise
+Projection.fold_one = _raise

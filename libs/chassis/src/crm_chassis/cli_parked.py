@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, with_database
+from crm_chassis.deeds import deeds_about
 from crm_chassis.inbox import quarantine
 from crm_chassis.projection import parked
 from crm_chassis.projection.retrying import about
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from crm_chassis.projection.parked import Ask, Deed
+    from crm_chassis.deeds import Deed
+    from crm_chassis.projection.parked import Ask
 
     Work = Callable[[asyncpg.Pool], Awaitable[None]]
 
@@ -112,7 +114,7 @@ async def _show_parked(pool: asyncpg.Pool, projection: str, key: str) -> None:
         typer.echo(f"{one.reason}\n{one.stack}")
         for event in await parked.events_of(pool, one):
             typer.echo(f"{event.event_id}\t{event.type}\t{event.occurred_at:%F %T}")
-        _tell(await parked.deeds_about(pool, about(one.projection, one.version, one.key)))
+        _tell(await deeds_about(pool, about(one.projection, one.version, one.key)))
 
 
 async def _ask(
@@ -139,7 +141,7 @@ async def _list_quarantined(pool: asyncpg.Pool) -> None:
 async def _show_quarantined(pool: asyncpg.Pool, record: str) -> None:
     one = await _found(pool, record)
     typer.echo(f"{one.reason}\nevent {one.event_id} of {one.partition_key}")
-    _tell(await parked.deeds_about(pool, one.name))
+    _tell(await deeds_about(pool, one.name))
 
 
 async def _retry_quarantined(pool: asyncpg.Pool, record: str | None, *, dry_run: bool) -> None:
@@ -154,7 +156,10 @@ async def _retry_quarantined(pool: asyncpg.Pool, record: str | None, *, dry_run:
 
 async def _discard_quarantined(pool: asyncpg.Pool, record: str) -> None:
     one = await _found(pool, record)
-    await quarantine.discard(pool, one, by=getpass.getuser())
+    try:
+        await quarantine.discard(pool, one, by=getpass.getuser())
+    except quarantine.NoSuchRecordError as gone:  # somebody else was faster
+        raise _failed(str(gone)) from None
     typer.echo(f"{one.name} is passed over")
 
 

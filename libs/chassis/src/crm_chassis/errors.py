@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 from aiokafka import errors as kafka
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 WAITED_CLASSES: Final = ("08", "53", "57")
 """SQLSTATE classes: connection lost, out of resources, shut down or cancelled by an operator."""
@@ -85,6 +88,14 @@ def is_dependency_error(error: BaseException) -> bool:
             return True  # TimeoutError and ConnectionError are OSErrors
         case other:
             return isinstance(other, RuntimeError) and HANDLER_CLOSED in str(other)
+
+
+def is_refused_value(error: BaseException, classes: Container[str]) -> bool:
+    """Is it a value that PostgreSQL refuses, by these SQLSTATE classes, or that its driver does?"""
+    state = sqlstate(error)
+    if state is None:
+        return isinstance(error, ValueError)  # the driver could not encode an argument
+    return state[:2] in classes
 
 
 def backoff(attempt: int) -> float:

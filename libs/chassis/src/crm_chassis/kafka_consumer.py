@@ -31,9 +31,7 @@ async def close(closing: Coroutine[Any, Any, object]) -> None:
         _logger.warning("consumer.not_closed", within_s=CLOSE_WITHIN_S)
         task.cancel()
         await asyncio.wait({task}, timeout=CANCEL_WITHIN_S)
-    elif task.cancelled() or (error := task.exception()) is None:
-        return
-    else:
+    elif not task.cancelled() and (error := task.exception()) is not None:
         _logger.info("consumer.ended", error=repr(error))
 
 

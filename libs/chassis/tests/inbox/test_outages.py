@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -24,6 +25,7 @@ from crm_chassis.kafka_consumer import close
 from crm_chassis.log import epochs
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
+from faststream.kafka import KafkaBroker
 from wire import Wire, event_id, message, until
 
 
@@ -40,22 +42,31 @@ def dropped_sockets() -> Iterator[None]:
         gc.collect()
 
 
-async def test_the_consumer_is_ours_to_read_and_commits_nothing_by_itself(wire: Wire) -> None:
-    await wire.create()
+@asynccontextmanager
+async def joined(
+    wire: Wire, group: str
+) -> AsyncIterator[tuple[KafkaBroker, AIOKafkaConsumer, Assignment]]:
+    """A member of a group, as the inbox opens one."""
     assignment = Assignment()
-
     async with (
         broker_of(wire.bootstrap) as broker,
         open_consumer(
             broker,
             [wire.topic],
-            group="contract",
-            instance="contract-0",
+            group=group,
+            instance=f"{group}-0",
             assignment=assignment,
             beat=lambda: None,
             stop=asyncio.Event(),
         ) as consumer,
     ):
+        yield broker, consumer, assignment
+
+
+async def test_the_consumer_is_ours_to_read_and_commits_nothing_by_itself(wire: Wire) -> None:
+    await wire.create()
+
+    async with joined(wire, "contract") as (broker, consumer, assignment):
         # What the inbox relies on and FastStream or aiokafka might change.
         assert type(consumer) is AIOKafkaConsumer
         assert consumer._enable_auto_commit is False
@@ -70,20 +81,8 @@ async def test_the_consumer_is_ours_to_read_and_commits_nothing_by_itself(wire: 
 @pytest.mark.parametrize("ended", ["fetching", "metadata", "part in its group"])
 async def test_a_consumer_whose_task_has_ended_is_told(wire: Wire, ended: str) -> None:
     await wire.create()
-    assignment = Assignment()
 
-    async with (
-        broker_of(wire.bootstrap) as broker,
-        open_consumer(
-            broker,
-            [wire.topic],
-            group="ended",
-            instance="ended-0",
-            assignment=assignment,
-            beat=lambda: None,
-            stop=asyncio.Event(),
-        ) as consumer,
-    ):
+    async with joined(wire, "ended") as (_, consumer, assignment):
         check_member(consumer, assignment)
         task = {
             "fetching": consumer._fetcher.error_future,

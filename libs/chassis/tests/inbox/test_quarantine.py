@@ -7,12 +7,12 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
+from crm_chassis.deeds import deeds_about
 from crm_chassis.inbox import quarantine
 from crm_chassis.inbox.admission import NOTHING_TAKEN
 from crm_chassis.inbox.marks import take_up
 from crm_chassis.inbox.rows import hear, row_of
 from crm_chassis.inbox.taking import Batch, take
-from crm_chassis.projection import parked
 from wire import message
 
 PLACE = TopicPartition("probe.things", 0)
@@ -66,7 +66,7 @@ async def test_a_record_that_this_release_reads_takes_its_place(
     assert after["json"] == good.value.decode()
     assert (after["gp"], after["event_id"]) == (before["gp"], before["event_id"])
     assert await quarantine.list_quarantined(pool) == []
-    [deed] = await parked.deeds_about(pool, NAME)
+    [deed] = await deeds_about(pool, NAME)
     assert (deed.by, deed.what) == ("ada", "quarantine retry")
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from crm_chassis.deeds import deeds_about
 from crm_chassis.errors import sqlstate
 from crm_chassis.ids import new_id
 from crm_chassis.log.tail import head
@@ -213,7 +214,7 @@ async def test_what_waits_is_folded_in_order_when_a_release_can(probe: Probe) ->
     assert tried == ("[1]", {key_text((ann,)): 2})
     assert await numbers_of(probe, ann) == "[1, 99, 2, 3]"
     assert await parked_keys(probe) == {}
-    deeds = await parked.deeds_about(probe.pool, about("sums", 1, key_text((ann,))))
+    deeds = await deeds_about(probe.pool, about("sums", 1, key_text((ann,))))
     assert [(deed.by, deed.what, deed.outcome) for deed in deeds] == [
         ("ada", "parked try", "2 events can be folded"),
         ("ada", "parked retry", "2 events were folded"),

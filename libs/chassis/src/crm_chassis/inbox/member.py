@@ -185,9 +185,8 @@ class Member:
         except (KafkaError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever unpacking a record may raise
-            check_member(
-                self._consumer, self._assignment
-            )  # it raises as well what ended its own tasks
+            # Or what ended a task of the client's own.
+            check_member(self._consumer, self._assignment)
             await self._find_unpackable(ready, error)
             return {}
         # Between an assignment and its claim the client may read from anywhere.

@@ -6,13 +6,19 @@ A row of the log stands in the place of each; it becomes what the record says on
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiokafka import ConsumerRecord
+from asyncpg import PostgresError
 
+from crm_chassis.deeds import noted
+from crm_chassis.errors import sqlstate
 from crm_chassis.inbox.rows import Row, hear, row_of
+from crm_chassis.log.entries import Statement
+from crm_chassis.log.statements import guarded
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+NAME: Final = re.compile(r"([^/]+)/([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
 DISCARDED: Final = "crm.discarded"
 """The type of a row whose record was given up: no model folds it, and nothing waits behind it."""
 
@@ -33,31 +40,17 @@ KEPT: Final = """
 select key, value, headers::text as headers, kafka_offset from quarantine
 where topic = $1 and partition = $2 and sequence = $3
 """
+FREE: Final = "delete from quarantine where topic = $1 and partition = $2 and sequence = $3"
 # Times and ids come from the record: what stands in the log was made up where it was unreadable.
 BECOME: Final = """
-with freed as (
-    delete from quarantine where topic = $1 and partition = $2 and sequence = $3 returning 1
-), told as (
-    insert into deed (by, what, about, outcome) select $4, 'quarantine retry', $5, $6 from freed
-)
-update log l set type = $7, event_id = $8::text::uuid, stream_id = $9::text::uuid,
-    version = $10::text::int, schema_version = $11::text::int, partition_key = $12::text::uuid,
-    occurred_at = $13::text::timestamptz, recorded_at = $14::text::timestamptz,
-    data = $15::text::json, meta = $16::text::json
-from freed where l.topic = $1 and l.partition = $2 and l.sequence = $3
-returning 1
-"""
-GIVE_UP: Final = """
-with freed as (
-    delete from quarantine where topic = $1 and partition = $2 and sequence = $3 returning 1
-), told as (
-    insert into deed (by, what, about, outcome)
-    select $4, 'quarantine discard', $5, 'it is passed over' from freed
-)
-update log l set type = $6 from freed
+update log l set type = $4, event_id = $5::text::uuid, stream_id = $6::text::uuid,
+    version = $7::text::int, schema_version = $8::text::int, partition_key = $9::text::uuid,
+    occurred_at = $10::text::timestamptz, recorded_at = $11::text::timestamptz,
+    data = $12::text::json, meta = $13::text::json
 where l.topic = $1 and l.partition = $2 and l.sequence = $3
-returning 1
 """
+GIVE_UP: Final = "update log set type = $4 where topic = $1 and partition = $2 and sequence = $3"
+LOST: Final = "KM001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +78,9 @@ class Quarantined:
 class NoSuchRecordError(Exception):
     """No record of this name is in quarantine."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"nothing is kept aside under {name}")
+
 
 async def list_quarantined(pool: asyncpg.Pool) -> list[Quarantined]:
     """All that is kept aside, in the order of the log."""
@@ -96,11 +92,10 @@ async def find_quarantined(pool: asyncpg.Pool, name: str) -> Quarantined:
 
     Raises NoSuchRecordError.
     """
-    parts = name.split("/")
-    if len(parts) == len(("topic", "partition", "number")) and all(p.isdigit() for p in parts[1:]):
-        for row in await pool.fetch(LIST, parts[0], int(parts[1]), int(parts[2])):
+    if found := NAME.fullmatch(name):
+        for row in await pool.fetch(LIST, found[1], int(found[2]), int(found[3])):
             return _shown(row)
-    raise NoSuchRecordError(f"nothing is kept aside under {name}")
+    raise NoSuchRecordError(name)
 
 
 async def retry(pool: asyncpg.Pool, kept: Quarantined, *, by: str, dry_run: bool) -> str | None:
@@ -110,24 +105,44 @@ async def retry(pool: asyncpg.Pool, kept: Quarantined, *, by: str, dry_run: bool
     """
     row = await pool.fetchrow(KEPT, *kept.place)
     if row is None:
-        raise NoSuchRecordError(f"{kept.name} is not kept aside any more")
+        raise NoSuchRecordError(kept.name)
     record = _record(kept, row)
     read = row_of(hear(record))
     if not isinstance(read, Row):
         return read.reason
     if not dry_run:
         e = read.envelope
-        outcome = f"it is {e.type} version {e.schema_version}"
-        await pool.execute(
-            BECOME, *kept.place, by, kept.name, outcome, e.type, e.event_id, e.stream_id, e.version,
-            e.schema_version, e.partition_key, e.occurred_at, e.recorded_at, read.data, e.meta,
+        become = Statement(
+            BECOME,
+            (*kept.place, e.type, e.event_id, e.stream_id, e.version, e.schema_version,
+             e.partition_key, e.occurred_at, e.recorded_at, read.data, e.meta),
         )  # fmt: skip
+        outcome = f"it is {e.type} version {e.schema_version}"
+        deed = noted(by=by, what="quarantine retry", about=kept.name, outcome=outcome)
+        await _free(pool, kept, become, deed)
     return None
 
 
 async def discard(pool: asyncpg.Pool, kept: Quarantined, *, by: str) -> None:
-    """Give a record up: its row is folded by nobody, and nothing waits behind it any more."""
-    await pool.execute(GIVE_UP, *kept.place, by, kept.name, DISCARDED)
+    """Give a record up: its row is folded by nobody, and nothing waits behind it any more.
+
+    Raises NoSuchRecordError.
+    """
+    give_up = Statement(GIVE_UP, (*kept.place, DISCARDED))
+    outcome = "it is passed over"
+    deed = noted(by=by, what="quarantine discard", about=kept.name, outcome=outcome)
+    await _free(pool, kept, give_up, deed)
+
+
+async def _free(pool: asyncpg.Pool, kept: Quarantined, row: Statement, deed: Statement) -> None:
+    """Take a record out, and say what its row becomes, unless somebody else was faster."""
+    statement = guarded(Statement(FREE, kept.place), [row, deed])
+    try:
+        await pool.execute(statement.sql, *statement.args)
+    except PostgresError as error:
+        if sqlstate(error) != LOST:
+            raise
+        raise NoSuchRecordError(kept.name) from None
 
 
 def _shown(row: asyncpg.Record) -> Quarantined:

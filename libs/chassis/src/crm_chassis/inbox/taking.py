@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from asyncpg import PostgresError
 
 from crm_chassis import metrics
-from crm_chassis.errors import sqlstate
+from crm_chassis.errors import is_refused_value, sqlstate
 from crm_chassis.inbox.admission import Mark
 from crm_chassis.inbox.rows import Aside, Row, set_aside
 
@@ -120,7 +120,7 @@ async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
     try:
         await pool.execute(TAKE, *arguments)
     except (PostgresError, ValueError) as error:
-        if not _is_refusal(error):
+        if not is_refused_value(error, REFUSED_CLASSES):
             raise
         return await _take_refused(pool, batch, error)
     taken = Taken(len(batch.rows), time.perf_counter() - began)
@@ -152,13 +152,6 @@ async def _take_halves(pool: asyncpg.Pool, batch: Batch) -> Taken:
         sum(part.records for part in parts),
         max(part.longest_s for part in parts),
     )
-
-
-def _is_refusal(error: BaseException) -> bool:
-    state = sqlstate(error)
-    if state is None:
-        return isinstance(error, ValueError)  # the driver could not encode an argument
-    return state[:2] in REFUSED_CLASSES
 
 
 def _row(row: Row | Aside) -> Row:

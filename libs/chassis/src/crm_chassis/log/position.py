@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Position(NamedTuple):
@@ -36,6 +39,16 @@ START = Position(0, 0, 0)
 
 LAST: Final = Position(2**31 - 1, 2**64 - 1, 2**63 - 1)
 """Behind every row."""
+
+
+def columns(positions: Iterable[Position]) -> tuple[list[int], list[str], list[int]]:
+    """Positions as arrays of epochs, transactions (as text) and rows."""
+    places = list(positions)
+    return (
+        [place.epoch for place in places],
+        [str(place.xid) for place in places],
+        [place.gp for place in places],
+    )
 
 
 def bounds(after: Position, until: Position) -> tuple[Any, ...]:

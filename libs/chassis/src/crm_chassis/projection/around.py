@@ -88,29 +88,18 @@ def _fold_one(  # noqa: PLR0913, PLR0917  # the state of the batch
     only: str | None,
 ) -> Exception | None:
     """Fold an event into its rows but those that are parked; the first error, if any."""
-    fold = projection.fold_of(entry.type)
     failure: Exception | None = None
     for key in keys:
         if only is not None and key_text(key) != only:
             continue
         if waiting.keys and waiting.holds(key_text(key), entry):
             continue
-        entry.key = key
-        before = rows.get(key)
         try:
             waiting.refuse(key)
-            after = fold(before, entry)
+            projection.fold_one(key, entry, rows, changed)
         except Exception as error:
             if not parks(error):
                 raise
             waiting.park(key_text(key), entry, error)
             failure = failure or error
-            continue
-        if after is before:
-            continue
-        changed.add(key)
-        if after is None:
-            rows.pop(key, None)
-        else:
-            rows[key] = after
     return failure

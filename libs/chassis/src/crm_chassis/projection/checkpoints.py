@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import START, Position
+from crm_chassis.log.statements import guarded
 from crm_chassis.log.tail import position_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     import asyncpg
@@ -38,13 +42,29 @@ where name = $1 and version = $2 and epoch = $3 and xid = $4::text::xid8 and gp 
 NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"
 
 
-def moved(model: ReadModel, start: Position, end: Position, recorded_at: datetime) -> Statement:
-    """Move a model from where its owner believes it to be; else it is another's by now."""
-    return Statement(
-        MOVE,
-        (end.epoch, str(end.xid), end.gp, recorded_at, model.name, model.version,
-         start.epoch, str(start.xid), start.gp),
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where a model goes from where its owner believes it to be; else it is another's by now."""
+
+    model: ReadModel
+    start: Position
+    end: Position
+    recorded_at: datetime  # of the row at `end`
+
+    async def write(self, pool: asyncpg.Pool, writes: Sequence[Statement]) -> float:
+        """Move and write, as one statement; seconds it took.
+
+        Raises an error with SQLSTATE KM001 when another owner moved the checkpoint.
+        """
+        start, end, model = self.start, self.end, self.model
+        arguments = (
+            end.epoch, str(end.xid), end.gp, self.recorded_at, model.name, model.version,
+            start.epoch, str(start.xid), start.gp,
+        )  # fmt: skip
+        statement = guarded(Statement(MOVE, arguments), writes)
+        began = time.perf_counter()
+        await pool.fetchval(statement.sql + NO_WAIT, *statement.args)
+        return time.perf_counter() - began
 
 
 def stayed(model: ReadModel, at: Position) -> Statement:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from crm_chassis import metrics
-from crm_chassis.log.statements import guarded
 from crm_chassis.projection.around import fold_around
-from crm_chassis.projection.checkpoints import NO_WAIT, moved
 from crm_chassis.projection.parking import PARKED, Tally, Waiting, is_data_error, key_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     import asyncpg
 
     from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.log.position import Position
+    from crm_chassis.projection.checkpoints import Move
     from crm_chassis.projection.model import Projection
 
 _logger: Final = structlog.stdlib.get_logger(__name__)
@@ -47,45 +44,40 @@ class Keyed:
     async def advance(
         self,
         entries: Sequence[LoggedEvent[Any]],
-        start: Position,
-        end: Position,
-        recorded_at: datetime,
+        move: Move,
     ) -> float:
-        """Fold events, at least one, and move from `start` to `end`; seconds of the longest write.
+        """Fold events, at least one, and move; seconds of the longest write.
 
         What PostgreSQL refuses is found by halves, in transactions of their own: an error leaves
-        the model somewhere between the two.
+        the model somewhere on the way.
 
         Raises TooManyFailuresError, what is no matter of an event, and a lost compare-and-set.
         """
         try:
-            return await self._take(entries, start, end, recorded_at)
+            return await self._take(entries, move)
         except Exception as error:
             if not is_data_error(error):
                 raise
             if len(entries) == 1:
-                return await self._take_refused(entries[0], start, end, recorded_at, error)
+                return await self._take_refused(entries[0], move, error)
         middle = len(entries) // 2
         last = entries[middle - 1]
-        first = await self.advance(entries[:middle], start, last.position, last.recorded_at)
-        return max(first, await self.advance(entries[middle:], last.position, end, recorded_at))
+        half = replace(move, end=last.position, recorded_at=last.recorded_at)
+        first = await self.advance(entries[:middle], half)
+        rest = replace(move, start=last.position)
+        return max(first, await self.advance(entries[middle:], rest))
 
     async def _take(
         self,
         entries: Sequence[LoggedEvent[Any]],
-        start: Position,
-        end: Position,
-        recorded_at: datetime,
+        move: Move,
         refused: dict[str, Exception] | None = None,
     ) -> float:
         waiting, tally = Waiting(set(self.parked), refused or {}), self._tally.copy()
         model = self.model
         writes = await fold_around(self._pool, model, entries, waiting=waiting, tally=tally)
         told = waiting.statements(model.name, model.version)
-        statement = guarded(moved(model, start, end, recorded_at), [*writes, *told])
-        began = time.perf_counter()
-        await self._pool.fetchval(statement.sql + NO_WAIT, *statement.args)
-        took = time.perf_counter() - began
+        took = await move.write(self._pool, [*writes, *told])
         self._tally = tally
         self.now_parked(waiting.keys)
         for failure in waiting.failures:
@@ -98,9 +90,7 @@ class Keyed:
     async def _take_refused(
         self,
         entry: LoggedEvent[Any],
-        start: Position,
-        end: Position,
-        recorded_at: datetime,
+        move: Move,
         error: Exception,
     ) -> float:
         """PostgreSQL refuses what an event makes of its rows: of one of them, or else of all."""
@@ -109,7 +99,7 @@ class Keyed:
         for those in [*suspects, keys]:
             try:
                 refused = dict.fromkeys(those, error)
-                return await self._take([entry], start, end, recorded_at, refused)
+                return await self._take([entry], move, refused)
             except Exception as again:
                 if not is_data_error(again):
                     raise

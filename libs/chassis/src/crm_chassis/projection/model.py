@@ -127,28 +127,29 @@ class Projection(Generic[R]):
         """Fold events into `rows` in order; the keys that changed. Pure but for `rows`."""
         changed: set[Key] = set()
         for entry in logged:
-            fold = self._folds[entry.type]
             for key in self.keys_of(entry):
-                entry.key = key
-                before = rows.get(key)
-                after = fold(before, entry)
-                if after is before:
-                    continue
-                changed.add(key)
-                if after is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = after
+                self.fold_one(key, entry, rows, changed)
         return changed
+
+    def fold_one(
+        self, key: Key, entry: LoggedEvent[Any], rows: dict[Key, R], changed: set[Key]
+    ) -> None:
+        """Fold an event into the row of one of its keys."""
+        entry.key = key
+        before = rows.get(key)
+        after = self._folds[entry.type](before, entry)
+        if after is before:
+            return
+        changed.add(key)
+        if after is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = after
 
     def keys_of(self, entry: LoggedEvent[Any]) -> list[Key]:
         """The keys of the rows that an event belongs to."""
         named = self.key(entry)
         return named if isinstance(named, list) else [named]
-
-    def fold_of(self, kind: str) -> Callable[[R | None, LoggedEvent[Any]], R | None]:
-        """What folds events of this type."""
-        return self._folds[kind]
 
     async def read(self, pool: asyncpg.Pool, keys: set[Key]) -> dict[Key, R]:
         """The rows there are of these keys; none where each event has a row of its own."""

@@ -42,7 +42,6 @@ LAST_DEED: Final = "select coalesce(max(id), 0) from deed"
 ANSWERS: Final = """
 select about, outcome from deed where id > $1 and about = any($2::text[]) order by id
 """
-DEEDS: Final = "select at, by, what, outcome from deed where about = $1 order by id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +65,6 @@ class ParkedEvent:
     occurred_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """What somebody asked for, and what came of it."""
-
-    at: datetime
-    by: str
-    what: str
-    outcome: str
-
-
 async def list_parked(
     pool: asyncpg.Pool, projection: str | None = None, key: str | None = None
 ) -> list[ParkedKey]:
@@ -87,11 +76,6 @@ async def events_of(pool: asyncpg.Pool, parked: ParkedKey) -> list[ParkedEvent]:
     """What waits, in order; the first is the one that could not be folded."""
     rows = await pool.fetch(EVENTS, parked.projection, parked.version, parked.key)
     return [ParkedEvent(**dict(row.items())) for row in rows]
-
-
-async def deeds_about(pool: asyncpg.Pool, subject: str) -> list[Deed]:
-    """What was asked of one parked key or quarantined record, ever."""
-    return [Deed(**dict(row.items())) for row in await pool.fetch(DEEDS, subject)]
 
 
 async def ask(  # noqa: PLR0913  # each named at the call

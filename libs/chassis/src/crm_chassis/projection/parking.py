@@ -16,12 +16,13 @@ from crm_events.errors import (
     UnwrapError,
 )
 
-from crm_chassis.errors import is_dependency_error, sqlstate
+from crm_chassis.errors import is_dependency_error, is_refused_value
 from crm_chassis.log.entries import Statement
+from crm_chassis.log.position import columns
 from crm_chassis.logs import safe_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from uuid import UUID
 
     from crm_chassis.log.logged import LoggedEvent
@@ -31,6 +32,7 @@ MOST_IN_A_ROW: Final = 20
 MOST_OF_RECENT: Final = 100
 RECENT: Final = 10_000
 LONGEST_REASON: Final = 2_000
+CUSTOMER: Final = "customer "  # no JSON begins so
 LONGEST_STACK: Final = 20
 DATA_CLASSES: Final = ("22", "23", "54")
 """SQLSTATE classes of a value: bad data, a broken constraint, a limit of the program."""
@@ -149,10 +151,12 @@ class Waiting:
         statements: list[Statement] = []
         if self.failures:
             told = [(one.key, one.reason, one.stack) for one in self.failures]
-            columns = [list(column) for column in zip(*told, strict=True)]
-            statements.append(Statement(PARK, (name, version, *columns)))
+            told_of = [list(column) for column in zip(*told, strict=True)]
+            statements.append(Statement(PARK, (name, version, *told_of)))
         if self.events:
-            statements.append(Statement(QUEUE, (name, version, *_places(self.events))))
+            keys = [key for key, _ in self.events]
+            places = columns(entry.position for _, entry in self.events)
+            statements.append(Statement(QUEUE, (name, version, keys, *places)))
         return statements
 
 
@@ -163,15 +167,17 @@ def key_text(key: Key) -> str:
 
 def customer_text(partition_key: UUID) -> str:
     """Stands for every row that an event of this partition key names."""
-    return f"customer {partition_key}"
+    return f"{CUSTOMER}{partition_key}"
+
+
+def is_row(key: str) -> bool:
+    """Is it the key of one row, rather than of all of a customer's?"""
+    return not key.startswith(CUSTOMER)
 
 
 def is_data_error(error: BaseException) -> bool:
     """Is it the value that PostgreSQL, or its driver, refuses?"""
-    state = sqlstate(error)
-    if state is None:
-        return isinstance(error, ValueError)  # the driver could not encode an argument
-    return state[:2] in DATA_CLASSES
+    return is_refused_value(error, DATA_CLASSES)
 
 
 def parks(error: Exception) -> bool:
@@ -189,13 +195,3 @@ def _stack_of(error: BaseException) -> str:
     frames: Iterable[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
     told = [f"{PurePath(one.filename).name}:{one.lineno} {one.name}" for one in frames]
     return "\n".join(told[-LONGEST_STACK:])
-
-
-def _places(events: Sequence[tuple[str, LoggedEvent[Any]]]) -> tuple[list[Any], ...]:
-    at = [(key, entry.position) for key, entry in events]
-    return (
-        [key for key, _ in at],
-        [place.epoch for _, place in at],
-        [str(place.xid) for _, place in at],
-        [place.gp for _, place in at],
-    )

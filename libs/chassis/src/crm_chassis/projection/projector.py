@@ -12,10 +12,9 @@ import structlog
 from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error, sqlstate
-from crm_chassis.log.statements import guarded
 from crm_chassis.log.tail import position_of
 from crm_chassis.log.wakeups import next_turn
-from crm_chassis.projection.checkpoints import CHECKPOINTS, NO_WAIT, REGISTER, moved
+from crm_chassis.projection.checkpoints import CHECKPOINTS, NO_WAIT, REGISTER, Move
 from crm_chassis.projection.keyed import Keyed
 from crm_chassis.projection.model import GlanceModel, Projection
 from crm_chassis.projection.pages import Pages, Wants
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from crm_chassis.clock import Clock
     from crm_chassis.lease import Lease
     from crm_chassis.log.append import Log
-    from crm_chassis.log.entries import Statement
     from crm_chassis.log.position import Position
     from crm_chassis.projection.model import ReadModel
     from crm_chassis.projection.pages import Page
@@ -192,26 +190,15 @@ class Projector:
 
     async def _take(self, model: ReadModel, position: Position, page: Page) -> tuple[int, float]:
         """Fold a page's events and move behind it; how many they were, seconds of writing."""
+        move = Move(model, position, page.end, page.recorded_at)
         if isinstance(model, GlanceModel):
             weighed, events = page.weighed_by(model)
-            writes = await model.fold(self._pool, weighed)
-            return events, await self._write(
-                moved(model, position, page.end, page.recorded_at), writes
-            )
+            return events, await move.write(self._pool, await model.fold(self._pool, weighed))
         rows = page.of(self._wants[_name(model)])
         logged = await self._log.logged(rows, opens=model.opens)
         if isinstance(model, Projection):
-            keyed = self._keyed[_name(model)]
-            return len(rows), await keyed.advance(logged, position, page.end, page.recorded_at)
-        writes = await model.fold(self._pool, logged)
-        move = moved(model, position, page.end, page.recorded_at)
-        return len(rows), await self._write(move, writes)
-
-    async def _write(self, move: Statement, writes: Sequence[Statement]) -> float:
-        statement = guarded(move, writes)
-        began = time.perf_counter()
-        await self._pool.fetchval(statement.sql + NO_WAIT, *statement.args)
-        return time.perf_counter() - began
+            return len(rows), await self._keyed[_name(model)].advance(logged, move)
+        return len(rows), await move.write(self._pool, await model.fold(self._pool, logged))
 
     async def _move(self, models: Sequence[ReadModel], position: Position, page: Page) -> None:
         """There is nothing of these models on the page: they stand behind it."""

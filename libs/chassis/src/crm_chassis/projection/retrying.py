@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from crm_chassis.deeds import noted
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.logged import COLUMNS, QUARANTINED
+from crm_chassis.log.position import columns
 from crm_chassis.log.statements import guarded
 from crm_chassis.projection.around import fold_around
 from crm_chassis.projection.checkpoints import stayed
-from crm_chassis.projection.parking import Failure, Waiting, is_data_error
+from crm_chassis.projection.parking import Failure, Waiting, is_data_error, is_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +59,6 @@ update parked_key set asked = null where projection = $1 and version = $2 and ke
 COUNT: Final = """
 select count(*) from parked_event where projection = $1 and version = $2 and key = $3
 """
-DEED: Final = "insert into deed (by, what, about, outcome) values ($1, $2, $3, $4)"
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -120,11 +121,8 @@ class _Asked:
 
     async def _discard(self) -> None:
         count = await self._pool.fetchval(COUNT, *self._place)
-        await self._write([
-            Statement(DROP, self._place),
-            Statement(FREE, self._place),
-            self._deed(f"{count} events were passed over"),
-        ])  # fmt: skip
+        statements = [Statement(DROP, self._place), Statement(FREE, self._place)]
+        await self._write(statements, outcome=f"{count} events were passed over")
         self._keyed.now_parked(self._keyed.parked - {self._key})
 
     async def _try(self) -> None:
@@ -137,7 +135,7 @@ class _Asked:
         if held:
             good = len(entries) - len(held)
             outcome = f"{good} events can be folded, then {self._failure(waiting).reason}"
-        await self._write([Statement(TRIED, self._place), self._deed(outcome)])
+        await self._write([Statement(TRIED, self._place)], outcome=outcome)
 
     async def _retry(self) -> None:
         """Fold the key's events in order, as far as they go; those that went are parked no more."""
@@ -155,7 +153,7 @@ class _Asked:
                     most = len(entries) // 2
                     continue
                 failure = Failure.of(self._key, error)
-                await self._write([self._still(failure), self._deed_of(failure, done)])
+                await self._write([self._still(failure)], outcome=_as_far_as(done, failure))
                 return
             done += len(entries)
             if not more:
@@ -177,22 +175,18 @@ class _Asked:
         others = waiting.without(self._key)
         statements = [*writes, *others.statements(model.name, model.version)]
         if gone:
-            places = [entry.position for entry in gone]
-            statements.append(
-                Statement(
-                    DONE,
-                    (*self._place, [one.epoch for one in places], [str(one.xid) for one in places],
-                     [one.gp for one in places]),
-                )
-            )  # fmt: skip
+            places = columns(entry.position for entry in gone)
+            statements.append(Statement(DONE, (*self._place, *places)))
         more = not held and len(entries) == at_once
+        outcome: str | None = None
         if held:
             failure = self._failure(waiting)
-            statements += [self._still(failure), self._deed_of(failure, done + len(gone))]
+            statements.append(self._still(failure))
+            outcome = _as_far_as(done + len(gone), failure)
         elif not more:
-            told = f"{done + len(gone)} events were folded"
-            statements += [Statement(FREE, self._place), self._deed(told)]
-        await self._write(statements)
+            statements.append(Statement(FREE, self._place))
+            outcome = f"{done + len(gone)} events were folded"
+        await self._write(statements, outcome=outcome)
         self._keyed.now_parked(waiting.keys | {self._key} if held or more else waiting.keys)
         return more
 
@@ -203,7 +197,7 @@ class _Asked:
     async def _folded(
         self, entries: Sequence[LoggedEvent[Any]], waiting: Waiting
     ) -> list[Statement]:
-        only = None if self._key.startswith("customer ") else self._key
+        only = self._key if is_row(self._key) else None
         model = self._keyed.model
         # What was in quarantine's place may be of another type by now, or passed over for good.
         own = [one for one in entries if one.type in {*model.types, QUARANTINED}]
@@ -222,13 +216,19 @@ class _Asked:
     def _still(self, failure: Failure) -> Statement:
         return Statement(STILL, (*self._place, failure.reason, failure.stack))
 
-    def _deed_of(self, failure: Failure, done: int) -> Statement:
-        return self._deed(f"{done} events were folded, then {failure.reason}")
-
-    def _deed(self, outcome: str) -> Statement:
-        _logger.info("parked.answered", what=self._what, key=self._key, outcome=outcome)
-        return Statement(DEED, (self._by, f"parked {self._what}", about(*self._place), outcome))
-
-    async def _write(self, statements: Sequence[Statement]) -> None:
-        statement = guarded(stayed(self._keyed.model, self._at), statements)
+    async def _write(self, statements: Sequence[Statement], *, outcome: str | None) -> None:
+        """Write beside the model, where its owner believes it to be; with an outcome it is done."""
+        model, what = self._keyed.model, f"parked {self._what}"
+        deeds: list[Statement] = []
+        if outcome is not None:
+            deeds = [noted(by=self._by, what=what, about=about(*self._place), outcome=outcome)]
+        statement = guarded(stayed(model, self._at), [*statements, *deeds])
         await self._pool.fetchval(statement.sql, *statement.args)
+        if outcome is not None:
+            _logger.info(
+                "parked.answered", projection=model.name, what=what, key=self._key, outcome=outcome
+            )
+
+
+def _as_far_as(done: int, failure: Failure) -> str:
+    return f"{done} events were folded, then {failure.reason}"
