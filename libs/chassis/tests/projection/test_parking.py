@@ -13,7 +13,7 @@ from crm_chassis.deeds import deeds_about
 from crm_chassis.errors import sqlstate
 from crm_chassis.ids import new_id
 from crm_chassis.log.tail import head
-from crm_chassis.projection import parked
+from crm_chassis.projection import parked, retrying
 from crm_chassis.projection.checkpoints import standing_at
 from crm_chassis.projection.model import Projection
 from crm_chassis.projection.parking import key_text
@@ -219,6 +219,30 @@ async def test_what_waits_is_folded_in_order_when_a_release_can(probe: Probe) ->
         ("ada", "parked try", "2 events can be folded"),
         ("ada", "parked retry", "2 events were folded"),
     ]
+
+
+async def test_between_the_parts_of_a_long_retry_others_are_folded(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "EVENTS_AT_ONCE", 2)
+    ann, bob = new_id(), new_id()
+    await probe.count(ann, 99, 1, 2, 3, 4)
+    await catch_up(projector(probe, sums_model()))
+    runner = projector(probe, mended_model())
+    asking = asyncio.create_task(ask(probe, "retry", "sums", key_text((ann,))))
+    async with asyncio.timeout(20):
+        while await probe.pool.fetchval("select count(*) from parked_key where asked is null"):
+            await asyncio.sleep(0.01)
+    await probe.count(bob, 7)
+
+    await runner.turn()
+    part = await numbers_of(probe, ann), await numbers_of(probe, bob)
+    await catch_up(runner)
+    await runner.turn()
+
+    assert part == ("[99, 1]", "[7]")
+    assert await asking == ["5 events were folded"]
+    assert await numbers_of(probe, ann) == "[99, 1, 2, 3, 4]"
 
 
 async def test_what_fails_again_waits_on_behind_what_went(probe: Probe) -> None:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S: Final = 0.5
 KEYS_A_TURN: Final = 20
-"""What is asked never holds the folds up for long."""
 EVENTS_AT_ONCE: Final = 1_000
+"""Of a key, before the folds have their turn: what is asked never holds them up for long."""
 
 ASKED: Final = """
 select projection, version, key, asked, asked_by from parked_key
@@ -75,11 +75,12 @@ class Retrying:
         self._pool = pool
         self._log = log
         self._looked_at = float("-inf")
+        self._folded: dict[tuple[str, int, str], int] = {}  # of keys whose retry goes on
 
     async def answer(
         self, keyed: Mapping[tuple[str, int], Keyed], at: Mapping[tuple[str, int], Position]
     ) -> None:
-        """Do what is asked of at most 20 keys; looks at most twice a second.
+        """Do what is asked of at most 20 keys, or a part of it; looks at most twice a second.
 
         Raises an error with SQLSTATE KM001 when another owner moved a checkpoint.
         """
@@ -88,12 +89,16 @@ class Retrying:
             return
         names, versions = [name for name, _ in keyed], [version for _, version in keyed]
         rows = await self._pool.fetch(ASKED, names, versions, KEYS_A_TURN)
-        if len(rows) < KEYS_A_TURN:
-            self._looked_at = now
+        before, self._folded = self._folded, {}
         for row in rows:
-            name = (row["projection"], row["version"])
-            asked = _Asked(self._pool, self._log, keyed[name], at[name], row)
-            await asked.do()
+            name, version, key = row["projection"], row["version"], row["key"]
+            place, model = (name, version, key), (name, version)
+            asked = _Asked(self._pool, self._log, keyed[model], at[model], row)
+            folded = await asked.do(before.get(place, 0))
+            if folded is not None:
+                self._folded[place] = folded
+        if len(rows) < KEYS_A_TURN and not self._folded:
+            self._looked_at = now
 
 
 class _Asked:
@@ -111,13 +116,15 @@ class _Asked:
         self._by: str = row["asked_by"] or ""
         self._place = (keyed.model.name, keyed.model.version, self._key)
 
-    async def do(self) -> None:
+    async def do(self, folded: int) -> int | None:
+        """Do it; of a retry a part, behind so many events that were folded. None: it is done."""
         if self._what == "discard":
             await self._discard()
         elif self._what == "try":
             await self._try()
         else:
-            await self._retry()
+            return await self._retry(folded)
+        return None
 
     async def _discard(self) -> None:
         count = await self._pool.fetchval(COUNT, *self._place)
@@ -137,9 +144,12 @@ class _Asked:
             outcome = f"{good} events can be folded, then {self._failure(waiting).reason}"
         await self._write([Statement(TRIED, self._place)], outcome=outcome)
 
-    async def _retry(self) -> None:
-        """Fold the key's events in order, as far as they go; those that went are parked no more."""
-        done, most = 0, EVENTS_AT_ONCE
+    async def _retry(self, done: int) -> int | None:
+        """Fold the next of the key's events in order, as far as they go; those are parked no more.
+
+        How many were folded by now, where there are more.
+        """
+        most = EVENTS_AT_ONCE
         while True:
             entries = await self._events(most)
             waiting = self._waiting()
@@ -154,10 +164,8 @@ class _Asked:
                     continue
                 failure = Failure.of(self._key, error)
                 await self._write([self._still(failure)], outcome=_as_far_as(done, failure))
-                return
-            done += len(entries)
-            if not more:
-                return
+                return None
+            return done + len(entries) if more else None
 
     async def _settle(
         self,
