@@ -33,7 +33,7 @@ def track(message_id, **more):
 
 
 def identify(message_id, **more):
-    return {"type": "identify", "messageId": message_id, "userId": "u-1", **more}
+    return {"type": "identify", "messageId": message_id, "userId": "u-1"} | more
 
 
 async def test_a_tracked_event_is_durable_when_the_collector_answers(contacts):
@@ -48,15 +48,16 @@ async def test_a_tracked_event_is_durable_when_the_collector_answers(contacts):
 
 
 async def test_personal_values_lie_in_no_table_in_the_clear(contacts):
-    await contacts.send(TRACK, identify("2", traits={"email": "ann@x.test"}), {"bad": "ann@x.test"})
+    named = identify("2", userId="user 1", traits={"email": "ann@x.test"})
+    await contacts.send(track("1", userId="user 1"), named, {"bad": "ann@x.test"})
 
     rows = []
     for table in ("log", "stream", "reservation", "subject_key", "set_aside"):
         rows += await contacts.pool.fetch(f"select t::text as row from {table} t")  # noqa: S608
     assert len(rows) > 5
-    assert not [
-        row for row in rows if any(word in row["row"] for word in ("203.0.113", "u-1", "ann@"))
-    ]
+    # Each has a character that base64 lacks, or sealed bytes would spell it once in a while.
+    clear = ("203.0.113", "user 1", "ann@")
+    assert not [row for row in rows if any(word in row["row"] for word in clear)]
 
 
 async def test_a_message_sent_again_is_dropped_for_ever(contacts):
