@@ -97,6 +97,14 @@ REACTIONS = Counter(
     "Events that a reaction met, by outcome: acted, refused, history.",
     ["reaction", "outcome"],
 )
+EFFECTS = Counter(
+    "kith_effects_total",
+    "What events led to, by outcome: meant, history, sent, unknown, failed, retried.",
+    ["effect", "outcome"],
+)
+EFFECTS_AGE_SECONDS = Gauge(
+    "kith_effects_age_seconds", "How long the oldest message that is due has not been sent, or 0."
+)
 TIMERS = Counter(
     "kith_timers_total", "Timers that rang, by outcome: acted, refused.", ["decider", "outcome"]
 )

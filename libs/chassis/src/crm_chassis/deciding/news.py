@@ -11,7 +11,29 @@ if TYPE_CHECKING:
 
     from crm_chassis.log.logged import LoggedEvent
 
+BEGIN: Final = """
+insert into projection_checkpoint (name, version, epoch, xid, gp)
+select $1, $2, p.epoch, p.xid, p.gp from (
+    select 1 as choice, c.epoch, c.xid, c.gp
+    from projection_checkpoint c where c.name = $1 and c.version < $2
+    union all (
+        select 2, l.epoch, l.xid, l.gp from log l
+        where l.epoch < (select max(epoch) from log_epoch)
+           or l.xid < pg_snapshot_xmin(pg_current_snapshot())
+        order by l.epoch desc, l.xid desc, l.gp desc limit 1)
+    union all select 3, 0, '0'::xid8, 0
+) p order by p.choice, p.epoch desc, p.xid desc, p.gp desc limit 1
+on conflict do nothing
+"""
 MARKS: Final = "select topic, partition, news_after from inbox_mark"
+
+
+async def begin_at_the_end(pool: asyncpg.Pool, name: str, version: int) -> None:
+    """Give what acts on news a checkpoint where it has none: the end of the log.
+
+    Or where the version before it stands: what that did not come to, this one does.
+    """
+    await pool.execute(BEGIN, name, version)
 
 
 async def news_after(pool: asyncpg.Pool) -> Mapping[tuple[str, int], int | None]:

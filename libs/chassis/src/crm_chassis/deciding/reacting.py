@@ -11,7 +11,7 @@ from crm_events.errors import DestroyedKeyError, MissingKeyError
 
 from crm_chassis import metrics
 from crm_chassis.deciding.draft import CAUSATION, CORRELATION, DEPTH, Cause, Draft
-from crm_chassis.deciding.news import is_news, news_after
+from crm_chassis.deciding.news import begin_at_the_end, is_news, news_after
 from crm_chassis.deciding.refused import ERASED, Refused, noted
 from crm_chassis.log.entries import EventTooLargeError, VersionConflictError
 from crm_chassis.log.logged import QUARANTINED
@@ -37,22 +37,6 @@ if TYPE_CHECKING:
 DEEPEST: Final = 16
 """Reactions to reactions, also across services: one more is a loop."""
 MOST_ATTEMPTS: Final = 5
-
-
-BEGIN: Final = """
-insert into projection_checkpoint (name, version, epoch, xid, gp)
-select $1, $2, p.epoch, p.xid, p.gp from (
-    select 1 as choice, c.epoch, c.xid, c.gp
-    from projection_checkpoint c where c.name = $1 and c.version < $2
-    union all (
-        select 2, l.epoch, l.xid, l.gp from log l
-        where l.epoch < (select max(epoch) from log_epoch)
-           or l.xid < pg_snapshot_xmin(pg_current_snapshot())
-        order by l.epoch desc, l.xid desc, l.gp desc limit 1)
-    union all select 3, 0, '0'::xid8, 0
-) p order by p.choice, p.epoch desc, p.xid desc, p.gp desc limit 1
-on conflict do nothing
-"""
 
 
 class TooDeepError(Exception):
@@ -147,7 +131,7 @@ class KeyedReaction(Keyed[Reacted]):
 
     async def register(self) -> None:
         """It begins at the end of the log, or where an earlier version of it stands."""
-        await self._pool.execute(BEGIN, self.model.name, self.model.version)
+        await begin_at_the_end(self._pool, self.model.name, self.model.version)
 
     async def _take(
         self,
@@ -170,7 +154,7 @@ class KeyedReaction(Keyed[Reacted]):
         try:
             waiting.refuse(customer_text(entry.partition_key))
             cause = self._cause(entry)
-            for directive in self._reaction.directives(entry):
+            for directive in self._reaction.follows(entry):
                 try:
                     await draft.apply(
                         directive.decider, directive.stream_id, directive.command, cause=cause

@@ -71,14 +71,18 @@ class Move:
         return await write_behind(self.fence, pool, writes)
 
 
-async def write_behind(fence: Statement, pool: asyncpg.Pool, writes: Sequence[Statement]) -> float:
+async def write_behind(
+    fence: Statement, pool: asyncpg.Pool, writes: Sequence[Statement], *, durable: bool = False
+) -> float:
     """Write if `fence` changes its one row, as one statement; seconds it took.
+
+    `durable`: it is on the disk then; else a crash may undo it, with what the fence moved.
 
     Raises an error with SQLSTATE KM001 when it changes none.
     """
     statement = guarded(fence, writes)
     began = time.perf_counter()
-    await pool.fetchval(statement.sql + NO_WAIT, *statement.args)
+    await pool.fetchval(statement.sql + ("" if durable else NO_WAIT), *statement.args)
     return time.perf_counter() - began
 
 

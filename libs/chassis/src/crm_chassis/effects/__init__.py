@@ -1,0 +1,1 @@
+"""What leaves the company because of an event: mails, webhooks. Intents first, then sending."""

@@ -1,0 +1,198 @@
+"""Sending what was meant: claimed first, then sent, then settled by what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from crm_chassis import metrics
+from crm_chassis.database import pause
+from crm_chassis.effects.intent import read
+from crm_chassis.errors import backoff, is_dependency_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from uuid import UUID
+
+    import asyncpg
+
+    from crm_chassis.clock import Clock
+    from crm_chassis.effects.intent import Message
+    from crm_chassis.lease import Lease
+
+LOOK_EVERY_S: Final = 0.5
+AT_ONCE: Final = 20
+SEND_WITHIN_S: Final = 30.0
+CLAIM_LASTS: Final = timedelta(seconds=60)
+"""Above the longest sending: a claim that is older is of a process that died."""
+MOST_ATTEMPTS: Final = 12
+FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 6 * 3600.0
+"""Twelve attempts, twice as long between each: about five hours."""
+LONGEST_OUTCOME: Final = 500
+WITHOUT_LEASE_SECONDS: Final = 0.5
+
+CLAIM: Final = """
+update intent i set state = 'claimed', claimed_at = $1, claimed_by = $2, attempts = attempts + 1
+where i.intent_id = any(array(
+    select intent_id from intent where state = 'waiting' and due_at <= $1
+    order by due_at limit $3 for update skip locked))
+returning i.intent_id, i.effect, i.channel, i.content::text as content, i.attempts, i.repeats
+"""
+SETTLE: Final = """
+update intent set state = $3, outcome = $4, due_at = $5, settled_at = $6
+where intent_id = $1 and state = 'claimed' and claimed_by = $2
+"""
+DIED: Final = """
+update intent set state = case when repeats then 'waiting' else 'unknown' end, due_at = $1,
+       outcome = 'the process that was sending it died',
+       settled_at = case when repeats then null else $1::timestamptz end
+where state = 'claimed' and claimed_at < $2
+returning effect, repeats
+"""
+OLDEST: Final = "select min(due_at) from intent where state = 'waiting' and due_at <= $1"
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """It is the receiver's now."""
+
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """It surely was not taken: again, after so many seconds or as usual."""
+
+    told: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """It is refused for good."""
+
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It may have been taken: the answer did not come."""
+
+    told: str
+
+
+Outcome = Sent | Later | Never | Unknown
+
+
+class Channel(Protocol):
+    """One way out. It raises nothing but bugs: whatever goes wrong outside is an outcome."""
+
+    async def send(self, intent_id: UUID, message: Message) -> Outcome: ...
+
+
+class Sender:
+    """Sends what is due while the lease is held."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        channels: Mapping[str, Channel],
+        lease: Lease,
+        owner: str,
+        clock: Clock,
+    ) -> None:
+        """`owner` names this process, and no other ever."""
+        self._pool = pool
+        self._channels = channels
+        self._lease = lease
+        self._owner = owner
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        """Send until `stop`; finishes what it claimed."""
+        attempt = 0
+        while not stop.is_set():
+            beat()
+            if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
+                continue
+            try:
+                more = await self.turn(beat=beat)
+                attempt = 0
+            except Exception as error:
+                if not is_dependency_error(error):
+                    raise
+                _logger.warning("effects.interrupted", error=type(error).__name__)
+                await pause(stop, backoff(attempt))
+                attempt += 1
+                continue
+            if not more:
+                await pause(stop, LOOK_EVERY_S)
+
+    async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
+        """Send what is due, at most 20 at once; is there more?"""
+        now = self._clock()
+        for row in await self._pool.fetch(DIED, now, now - CLAIM_LASTS):
+            outcome = "retried" if row["repeats"] else "unknown"
+            metrics.EFFECTS.labels(effect=row["effect"], outcome=outcome).inc()
+        oldest = await self._pool.fetchval(OLDEST, now)
+        age = 0.0 if oldest is None else (now - oldest).total_seconds()
+        metrics.EFFECTS_AGE_SECONDS.set(age)
+        claimed = await self._pool.fetch(CLAIM, now, self._owner, AT_ONCE)
+        beat()
+        await asyncio.gather(*(self._send(row) for row in claimed))
+        return len(claimed) == AT_ONCE
+
+    async def _send(self, row: asyncpg.Record) -> None:
+        channel = self._channels.get(row["channel"])
+        if channel is None:
+            outcome: Outcome = Later(f"no {row['channel']} is set up here")
+        else:
+            try:
+                async with asyncio.timeout(SEND_WITHIN_S):
+                    outcome = await channel.send(
+                        row["intent_id"], read(row["channel"], row["content"])
+                    )
+            except TimeoutError:
+                outcome = Unknown(f"no answer within {SEND_WITHIN_S:.0f} s")
+        await self._settle(row, outcome)
+
+    async def _settle(self, row: asyncpg.Record, outcome: Outcome) -> None:
+        now = self._clock()
+        state, told, after_s = _settled(outcome, row["attempts"], repeats=row["repeats"])
+        due_at = now if after_s is None else now + timedelta(seconds=after_s)
+        settled_at = None if state == "waiting" else now
+        await self._pool.execute(
+            SETTLE, row["intent_id"], self._owner, state, told[:LONGEST_OUTCOME], due_at, settled_at
+        )
+        name = "retried" if state == "waiting" else state
+        metrics.EFFECTS.labels(effect=row["effect"], outcome=name).inc()
+        if state in {"unknown", "failed"}:
+            _logger.error(
+                "effects.not_sent", effect=row["effect"], intent_id=str(row["intent_id"]),
+                state=state, outcome=told,
+            )  # fmt: skip
+
+
+def _settled(outcome: Outcome, attempts: int, *, repeats: bool) -> tuple[str, str, float | None]:
+    """State, what is told of it, and after how many seconds again."""
+    again = min(FIRST_RETRY_S * 2 ** (attempts - 1), LONGEST_RETRY_S)
+    match outcome:
+        case Sent(told):
+            return "sent", told, None
+        case Never(told):
+            return "failed", told, None
+        case Later(told, after_s):
+            if attempts >= MOST_ATTEMPTS:
+                return "failed", f"{attempts} attempts: {told}", None
+            return "waiting", told, again if after_s is None else min(after_s, LONGEST_RETRY_S)
+        case Unknown(told):
+            if repeats and attempts < MOST_ATTEMPTS:
+                return "waiting", told, again
+            return "unknown", told, None

@@ -1,0 +1,332 @@
+"""What is to leave leaves once by its id, and nobody's guess counts as an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from crm_chassis.clock import utc_now
+from crm_chassis.effects import webhook
+from crm_chassis.effects.effect import Effect, KeyedEffect
+from crm_chassis.effects.intent import Mail, Message, Webhook
+from crm_chassis.effects.mail import MailChannel, MailServer
+from crm_chassis.effects.sending import CLAIM, Sender
+from crm_chassis.effects.webhook import Endpoint, WebhookChannel
+from crm_chassis.ids import new_id
+from crm_chassis.log.logged import LoggedEvent
+from crm_chassis.projection.projector import Projector
+from probe import Counted, Probe
+from receiving import HANGS, Calls, Mailbox, http_receiver, smtp_receiver
+from standardwebhooks.webhooks import Webhook as Signature
+from summing import HeldLease, catch_up
+
+TELLING = UUID("7d0b53c1-90a5-4a5b-8f0d-3f2d7b6a9e11")
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ADA, NOBODY = str(UUID(int=1)), str(UUID(int=2))
+
+
+def telling() -> Effect:
+    """1 tells the back office, 2 writes to Ada, 3 to nobody, 4 to Ada once at most; 99 breaks."""
+    effect = Effect("telling", TELLING)
+
+    @effect.on(Counted)
+    def tell(entry: LoggedEvent[Any]) -> Iterable[Message]:
+        match entry.event.number:
+            case 1:
+                return [Webhook("back office", "probe.counted", {"number": 1})]
+            case 2:
+                return [Mail(ADA, "Two", "It was two.")]
+            case 3:
+                return [Mail(NOBODY, "Three", "It was three.")]
+            case 4:
+                return [Mail(ADA, "Four", "Once at most.", transactional=False)]
+            case 99:
+                raise ValueError("99 cannot be told")
+            case _:
+                return []
+
+    return effect
+
+
+@dataclass
+class Desk:
+    """An effect, a sender, their receivers, and a clock that stands still."""
+
+    probe: Probe
+    calls: Calls
+    mailbox: Mailbox
+    client: httpx.AsyncClient
+    now: datetime = field(default_factory=utc_now)
+
+    def projector(self) -> Projector:
+        return Projector(
+            pool=self.probe.pool,
+            log=self.probe.log,
+            models=(),
+            keyed=[KeyedEffect(self.probe.pool, telling())],
+            lease=HeldLease(),
+            wake=self.probe.wakeups.subscribe(),
+            clock=utc_now,
+        )
+
+    def sender(self, owner: str = "one") -> Sender:
+        server = MailServer("127.0.0.1", self.mailbox.port, "none", None, None, "kith@shop.test")
+        endpoints = {"back office": Endpoint(self.calls.url, SECRET, inside=True)}
+        channels = {
+            "mail": MailChannel(server, address_of=address_of, clock=lambda: self.now),
+            "webhook": WebhookChannel(endpoints, client=self.client, clock=lambda: self.now),
+        }
+        return Sender(
+            pool=self.probe.pool, channels=channels, lease=HeldLease(), owner=owner,
+            clock=lambda: self.now,
+        )  # fmt: skip
+
+    async def count(self, *numbers: int) -> None:
+        await self.probe.count(new_id(), *numbers)
+        await catch_up(self.projector())
+        self.now = max(self.now, utc_now()) + timedelta(seconds=1)
+
+    async def states(self) -> list[tuple[str, int]]:
+        rows = await self.probe.pool.fetch("select state, attempts from intent order by meant_at")
+        return [tuple(row) for row in rows]
+
+
+async def address_of(member: str) -> str | None:
+    return "ada@shop.test" if member == ADA else None
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    with http_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    with smtp_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def desk(probe: Probe, calls: Calls, mailbox: Mailbox) -> AsyncIterator[Desk]:
+    async with httpx.AsyncClient() as client:
+        desk = Desk(probe, calls, mailbox, client)
+        await catch_up(desk.projector())
+        yield desk
+
+
+async def test_a_webhook_is_signed_so_that_its_receiver_can_check_it(desk: Desk) -> None:
+    await desk.count(1)
+
+    await desk.sender().turn()
+
+    [(headers, body)] = desk.calls.came
+    told = Signature(SECRET).verify(body, headers)
+    assert (told["type"], told["data"]) == ("probe.counted", {"number": 1})
+    assert headers["host"].startswith("localhost:")
+    assert await desk.states() == [("sent", 1)]
+
+
+async def test_a_mail_comes_to_whom_it_is_for(desk: Desk) -> None:
+    await desk.count(2)
+
+    await desk.sender().turn()
+
+    [(recipients, mail)] = desk.mailbox.came
+    assert recipients == ["ada@shop.test"]
+    assert (mail["Subject"], mail["From"]) == ("Two", "kith@shop.test")
+    assert mail.get_payload() == "It was two.\r\n"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert await desk.states() == [("sent", 1)]
+
+
+async def test_what_was_sent_is_not_sent_again(desk: Desk) -> None:
+    await desk.count(1)
+    await desk.sender().turn()
+
+    await catch_up(desk.projector())
+    await asyncio.gather(*(desk.sender(str(n)).turn() for n in range(4)))
+
+    assert len(desk.calls.came) == 1
+
+
+async def test_history_and_what_was_there_before_its_first_start_send_nothing(
+    probe: Probe, calls: Calls, mailbox: Mailbox
+) -> None:
+    await probe.count(new_id(), 1)
+    async with httpx.AsyncClient() as client:
+        desk = Desk(probe, calls, mailbox, client)
+        await catch_up(desk.projector())
+
+        await desk.sender().turn()
+
+    assert await desk.states() == []
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+async def test_a_receiver_that_did_not_take_it_is_called_again_later(
+    desk: Desk, status: int
+) -> None:
+    desk.calls.answers = [(status, {"location": "http://localhost/elsewhere"})]
+    await desk.count(1)
+
+    await desk.sender().turn()
+    await desk.sender().turn()
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    assert len(desk.calls.came) == 2
+    first, second = (headers for headers, _ in desk.calls.came)
+    assert first["webhook-id"] == second["webhook-id"]
+    assert await desk.states() == [("sent", 2)]
+
+
+async def test_a_receiver_says_when_it_wants_to_be_called_again(desk: Desk) -> None:
+    desk.calls.answers = [(429, {"retry-after": "120"})]
+    await desk.count(1)
+
+    await desk.sender().turn()
+    desk.now += timedelta(seconds=119)
+    await desk.sender().turn()
+    early = len(desk.calls.came)
+    desk.now += timedelta(seconds=2)
+    await desk.sender().turn()
+
+    assert (early, len(desk.calls.came)) == (1, 2)
+
+
+async def test_who_is_gone_is_called_no_more(desk: Desk) -> None:
+    desk.calls.answers = [(410, {})]
+    await desk.count(1)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [("failed", 1)]
+
+
+async def test_after_twelve_attempts_it_has_failed(desk: Desk) -> None:
+    desk.calls.answers = [(500, {})] * 20
+    await desk.count(1)
+
+    for _ in range(15):
+        await desk.sender().turn()
+        desk.now += timedelta(hours=7)
+
+    assert await desk.states() == [("failed", 12)]
+
+
+async def test_an_answer_that_does_not_come_leaves_it_open_and_the_call_is_repeated(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "ANSWER_WITHIN_S", 0.2)
+    desk.calls.answers = [(HANGS, {})]
+    await desk.count(1)
+
+    await desk.sender().turn()
+    [after_first] = await desk.states()
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    assert after_first == ("waiting", 1)
+    assert {headers["webhook-id"] for headers, _ in desk.calls.came} == {
+        desk.calls.came[0][0]["webhook-id"]
+    }
+    assert await desk.states() == [("sent", 2)]
+
+
+async def test_a_mail_whose_fate_nobody_knows_is_repeated_under_its_id(desk: Desk) -> None:
+    desk.mailbox.to_data = ["hangs up"]
+    await desk.count(2)
+
+    await desk.sender().turn()
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    first, second = (mail for _, mail in desk.mailbox.came)
+    assert first["Message-ID"] == second["Message-ID"]
+    assert await desk.states() == [("sent", 2)]
+
+
+async def test_a_mail_that_may_come_once_at_most_stays_unknown(desk: Desk) -> None:
+    desk.mailbox.to_data = ["hangs up"]
+    await desk.count(4)
+
+    await desk.sender().turn()
+    desk.now += timedelta(days=1)
+    await desk.sender().turn()
+
+    assert len(desk.mailbox.came) == 1
+    assert await desk.states() == [("unknown", 1)]
+
+
+@pytest.mark.parametrize(
+    ("to_recipient", "to_data", "state"),
+    [
+        ("550 no such user", "250 OK", "failed"),
+        ("450 try later", "250 OK", "waiting"),
+        ("250 OK", "554 spam", "failed"),
+        ("250 OK", "451 try later", "waiting"),
+    ],
+)
+async def test_what_the_mail_server_answers_is_the_outcome(
+    desk: Desk, to_recipient: str, to_data: str, state: str
+) -> None:
+    desk.mailbox.to_recipient, desk.mailbox.to_data = to_recipient, [to_data]
+    await desk.count(4)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [(state, 1)]
+
+
+async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:
+    await desk.count(3)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [("waiting", 1)]
+
+
+async def test_a_server_that_is_away_is_tried_again(desk: Desk) -> None:
+    desk.mailbox.port, port = 1, desk.mailbox.port
+    await desk.count(4)
+
+    await desk.sender().turn()
+    before = await desk.states()
+    desk.mailbox.port = port
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    assert (before, await desk.states()) == ([("waiting", 1)], [("sent", 2)])
+
+
+async def test_what_a_process_that_died_was_sending_is_repeated_where_it_may_be(
+    desk: Desk,
+) -> None:
+    await desk.count(1, 4)
+    await desk.probe.pool.fetch(CLAIM, desk.now, "dead", 20)
+
+    await desk.sender().turn()
+    held = await desk.states()
+    desk.now += timedelta(seconds=61)
+    await desk.sender().turn()
+
+    assert held == [("claimed", 1), ("claimed", 1)]
+    assert sorted(await desk.states()) == [("sent", 2), ("unknown", 1)]
+    assert desk.mailbox.came == []
+
+
+async def test_what_cannot_be_told_parks_and_the_others_are_told(desk: Desk) -> None:
+    await desk.count(99)
+    await desk.count(1)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [("sent", 1)]
+    assert await desk.probe.pool.fetchval("select count(*) from parked_key") == 1
