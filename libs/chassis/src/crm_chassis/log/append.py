@@ -126,7 +126,7 @@ class Log:
         except Exception as error:
             raise self._told(error, epoch) from error
 
-    async def append(
+    async def append(  # noqa: PLR0913  # each named at the call
         self,
         *,
         epoch: int | None = None,
@@ -134,11 +134,14 @@ class Log:
         facts: Sequence[Fact] = (),
         reservations: Sequence[Reservation] = (),
         also: Sequence[Statement] = (),
+        fence: Statement | None = None,
     ) -> Appended:
         """Append in one transaction, all or nothing; facts that are known already are skipped.
 
         `also` is written in the same statement, after the rows: nothing to the log, and no row
-        twice. `epoch` is the one in which was read what this was decided on; None: nothing was.
+        twice. `fence`, likewise, must change exactly one row, else nothing is written (SQLSTATE
+        KM001); it needs streams with events. `epoch` is the one in which was read what this was
+        decided on; None: nothing was.
 
         Raises:
             LogNotSettledError: the database may have been restored; nothing may be written yet.
@@ -164,15 +167,15 @@ class Log:
             raise
         heads = _heads(streams, reservations)
         try:
-            if not streams and not reservations and not also:
+            if not streams and not reservations and not also and fence is None:
                 rows = await self._pool.fetch(APPEND_FACTS, epoch, recorded_at, *columns)
             else:
                 rows = None
                 call = Call(epoch, recorded_at, heads[0], heads[1], columns)
-                if call.joins and not (facts or reservations or also):
+                if call.joins and not (facts or reservations or also or fence):
                     rows = await self._together.append(call)
                 if rows is None:
-                    rows = await self._alone((epoch, recorded_at, *heads, *columns), also)
+                    rows = await self._alone((epoch, recorded_at, *heads, *columns), also, fence)
         except Exception as error:
             raise self._told(error, epoch) from error
         inserted = frozenset(row["o_stream"] for row in rows)
@@ -211,10 +214,10 @@ class Log:
         return [LoggedEvent(row, self._contract, keys) for row in rows]
 
     async def _alone(
-        self, arguments: tuple[Any, ...], also: Sequence[Statement]
+        self, arguments: tuple[Any, ...], also: Sequence[Statement], fence: Statement | None
     ) -> list[asyncpg.Record]:
         # One round trip: a transaction that waits for its client holds every tail back.
-        statement = followed(Statement(APPEND_STREAMS, arguments), also)
+        statement = followed(Statement(APPEND_STREAMS, arguments), also, fence=fence)
         return await self._pool.fetch(statement.sql, *statement.args)
 
     async def _keys(self, news: Sequence[NewEvent]) -> Mapping[str, bytes | Destroyed]:
