@@ -276,7 +276,7 @@ def _inlined(node: Any, definitions: Mapping[str, Schema], within: tuple[str, ..
     if name is not None and name not in within:
         return _inlined(_resolved(members, definitions), definitions, (*within, name))
     kept = {word: value for word, value in members.items() if word not in _ANNOTATIONS}
-    fields = kept.pop("properties", {})  # whose names may be those of annotations
+    fields: dict[str, Any] = kept.pop("properties", {})  # whose names may be those of annotations
     inlined = {word: _inlined(value, definitions, within) for word, value in kept.items()}
     if fields:
         inlined["properties"] = {

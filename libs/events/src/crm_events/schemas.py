@@ -117,6 +117,7 @@ def schema(cls: type[Event]) -> dict[str, Any]:
         "$schema": GenerateJsonSchema.schema_dialect,
         "$id": f"{SCHEMA_BASE}{cls.type}/v{cls.version}",
         **body,
+        "title": cls.__name__.removesuffix(str(cls.version)),  # an older class has its number
     }
 
 
