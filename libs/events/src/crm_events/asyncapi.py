@@ -32,6 +32,12 @@ _JSON: Final = "application/json"
 _KAFKA_BINDINGS: Final = "0.4.0"
 _UUID: Final = {"type": "string", "format": "uuid"}
 _INSTANT: Final = {"type": "string", "format": "date-time"}
+_CUSTOMER: Final = {
+    **_UUID,
+    "description": "The customer id, or the stream's where there is no customer: all events of a"
+    " key are in order within a topic.",
+}
+_KEY_ID: Final = {**_UUID, "description": "The subject whose key it is: a customer id."}
 _EVERYTHING: Final = {"cleanup.policy": ["delete"], "retention.ms": -1, "retention.bytes": -1}
 _COMPACTED: Final = {"cleanup.policy": ["compact"]}
 _KEY_FIELDS: Final = {"live": ("key_id", "kek_id", "wrapped"), "destroyed": ("key_id", "destroyed")}
@@ -201,7 +207,7 @@ def _event(topic: Topic, name: str, version: int) -> dict[str, Any]:
         "headers": {"allOf": [_shared_as("envelope"), {"type": "object", "properties": own}]},
         "correlationId": {"location": "$message.header#/ce_correlationid"},
         "payload": {"$ref": f"./schemas/{name}/v{version}.json"},
-        "bindings": {"kafka": {"key": _shared_as("customer"), "bindingVersion": _KAFKA_BINDINGS}},
+        "bindings": {"kafka": {"key": _CUSTOMER, "bindingVersion": _KAFKA_BINDINGS}},
     }
 
 
@@ -211,7 +217,7 @@ def _key(state: str) -> dict[str, Any]:
         "title": f"A subject's key, {state}",
         "contentType": _JSON,
         "payload": _shared_as(f"key-{state}"),
-        "bindings": {"kafka": {"key": _shared_as("key-id"), "bindingVersion": _KAFKA_BINDINGS}},
+        "bindings": {"kafka": {"key": _KEY_ID, "bindingVersion": _KAFKA_BINDINGS}},
     }
 
 
@@ -220,13 +226,8 @@ def _shared_as(name: str) -> dict[str, Any]:
 
 
 def _shared() -> dict[str, Any]:
-    customer = "The customer id: all events of a customer are in order within a topic."
-    return {
-        "envelope": _ENVELOPE,
-        "customer": {**_UUID, "description": customer},
-        "key-id": {**_UUID, "description": "The subject whose key it is: a customer id."},
-        **{f"key-{state}": _key_record(fields) for state, fields in _KEY_FIELDS.items()},
-    }
+    key_records = {f"key-{state}": _key_record(fields) for state, fields in _KEY_FIELDS.items()}
+    return {"envelope": _ENVELOPE, **key_records}
 
 
 def _key_record(fields: tuple[str, ...]) -> dict[str, Any]:

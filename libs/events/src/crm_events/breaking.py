@@ -65,12 +65,13 @@ def topic_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[D
                 found.append(Difference(name, told, _BOTH))
         gone = [message for message in was["messages"] if message not in now["messages"]]
         found += [Difference(name, f"carries {message} no more", _BOTH) for message in gone]
-    shared: Mapping[str, Schema] = new["components"]["schemas"]
-    for name, was in old["components"]["schemas"].items():
-        found += [
-            Difference(f"{name}{one.place}", one.what, one.breaks)
-            for one in differences(was, shared.get(name, {}))
-        ]
+    described = _described(new)
+    for name, shape in _described(old).items():
+        if name in described:  # else its message is gone, which was told
+            found += [
+                Difference(f"{name}{one.place}", one.what, one.breaks)
+                for one in differences(shape, described[name])
+            ]
     return tuple(found)
 
 
@@ -87,6 +88,16 @@ _COMPARED: Final = frozenset(
 )
 _LOWER: Final = ("minLength", "minimum", "exclusiveMinimum", "minItems", "minProperties")
 _UPPER: Final = ("maxLength", "maximum", "exclusiveMaximum", "maxItems", "maxProperties")
+
+
+def _described(document: Mapping[str, Any]) -> dict[str, Schema]:
+    """Return the schemas that an AsyncAPI document has in itself: what is shared, and the keys."""
+    parts = document["components"]
+    keys = {
+        f"key of {name}": message["bindings"]["kafka"]["key"]
+        for name, message in parts["messages"].items()
+    }
+    return {**parts["schemas"], **keys}
 
 
 class _Comparison:
