@@ -237,7 +237,7 @@ def test_a_released_example_travels_as_its_message_says(event_type, version):
     headers = {name: content.decode() for name, content in example.headers}
     own = message["headers"]["allOf"][1]["properties"]
 
-    assert headers.keys() == ENVELOPE["properties"].keys()
+    assert headers.keys() == ENVELOPE["properties"].keys() - {"ce_depth"}
     for name, text in headers.items():
         assert fits(text, ENVELOPE["properties"][name]), name
     assert own.keys() == {"ce_type", "ce_source", "ce_dataschema"}
@@ -246,6 +246,15 @@ def test_a_released_example_travels_as_its_message_says(event_type, version):
     channel = COMMITTED["channels"][CONTRACT.by_type[event_type].name]
     fitting = [name for name in channel["messages"] if is_a(headers, MESSAGES[name])]
     assert fitting == [f"{event_type}.v{version}"]
+
+
+def test_what_a_reaction_adds_is_described_too():
+    recorded = load("contacts.person.linked").recorded()
+    deep = replace(recorded, meta={**recorded.meta, "depth": "2"})
+
+    _, _, headers = to_record(deep, publisher="contacts")
+
+    assert {name for name, _ in headers} == set(ENVELOPE["properties"])
 
 
 def test_what_is_required_of_headers_is_what_every_record_has():
