@@ -92,6 +92,17 @@ PROJECTION_STOPPED = Gauge(
 )
 PARKED_KEYS = Gauge("kith_parked_keys", "Keys that a projection goes on without.", ["projection"])
 PARKED_TOTAL = Counter("kith_parked_total", "Times that a key parked.", ["projection"])
+REACTIONS = Counter(
+    "kith_reactions_total",
+    "Events that a reaction met, by outcome: acted, refused, history.",
+    ["reaction", "outcome"],
+)
+TIMERS = Counter(
+    "kith_timers_total", "Timers that rang, by outcome: acted, refused.", ["decider", "outcome"]
+)
+TIMERS_LATE_SECONDS = Gauge(
+    "kith_timers_late_seconds", "How long the oldest timer that has not rung was due, or 0."
+)
 PROJECTION_BATCH_SECONDS = Histogram(
     "kith_projection_batch_seconds",
     "One batch: read, fold, write.",

@@ -52,7 +52,7 @@ async def test_a_batch_moves_its_marks_and_stands_in_the_log_in_order(marked: as
     await take(marked, batch_of(*(record(ONE, n) for n in (1, 2, 3)), record(TWO, 1)))
 
     marks = await read_marks(marked, [ONE, TWO])
-    assert marks[ONE] == Mark(3, str(event_id(0, 3)), 2)
+    assert marks[ONE] == Mark(3, str(event_id(0, 3)), 2, 5)
     assert marks[TWO] == Mark(1, str(event_id(1, 1)), 0)
     assert await sequences(marked) == [(0, 1), (0, 2), (0, 3), (1, 1)]
 
@@ -82,6 +82,43 @@ async def test_history_ends_where_the_topic_ended_at_the_first_take_up(
     await take_up(marked, {ONE: 99})
 
     assert await marked.fetchval("select history_until from inbox_mark where partition = 0") == 5
+
+
+async def test_news_begins_behind_the_last_record_that_was_there_then(
+    marked: asyncpg.Pool,
+) -> None:
+    first, rest = [record(ONE, n) for n in (1, 2, 3)], [record(ONE, n) for n in (4, 5, 6, 7)]
+
+    await take(marked, batch_of(*first, before=await read_marks(marked, [ONE])))
+    in_history = await news_after(marked)
+    await take(marked, batch_of(*rest, before=await read_marks(marked, [ONE])))
+    at_its_end = await news_after(marked)
+    await take(marked, batch_of(record(ONE, 8), before=await read_marks(marked, [ONE])))
+
+    assert (in_history, at_its_end, await news_after(marked)) == (None, 5, 5)
+
+
+async def test_where_the_topic_was_empty_all_is_news(marked: asyncpg.Pool) -> None:
+    await take(marked, batch_of(record(TWO, 1), before=await read_marks(marked, [TWO])))
+
+    assert await news_after(marked, partition=1) == 0
+
+
+async def test_what_a_release_before_took_behind_its_history_does_not_hide_news(
+    marked: asyncpg.Pool,
+) -> None:
+    await marked.execute(
+        "update inbox_mark set sequence = 6, event_id = $1, kafka_offset = 5 where partition = 0",
+        event_id(0, 6),
+    )
+
+    await take(marked, batch_of(record(ONE, 7), before=await read_marks(marked, [ONE])))
+
+    assert await news_after(marked) == 6
+
+
+async def news_after(pool: asyncpg.Pool, partition: int = 0) -> int | None:
+    return await pool.fetchval("select news_after from inbox_mark where partition = $1", partition)
 
 
 async def test_a_stale_mark_writes_nothing_of_any_partition(marked: asyncpg.Pool) -> None:

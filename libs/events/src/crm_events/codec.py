@@ -44,6 +44,7 @@ _META: Final = {
     "correlationid": "ce_correlationid",
     "causationid": "ce_causationid",
     "traceparent": "traceparent",
+    "depth": "ce_depth",
 }
 _REQUIRED: Final = (
     "ce_specversion",
@@ -75,7 +76,7 @@ class Headers(NamedTuple):
     occurred_at: datetime  # aware, UTC
     recorded_at: datetime  # aware, UTC
     partition_key: UUID
-    meta: Mapping[str, str]  # of correlationid, causationid, traceparent those that came
+    meta: Mapping[str, str]  # of correlationid, causationid, traceparent, depth those that came
 
 
 def to_record(recorded: Recorded, *, publisher: str) -> tuple[bytes, bytes, list[Header]]:

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The last record taken from a partition; number 0 at offset -1 where none was."""
+    """The last record taken from a partition; number 0 at offset -1 where none was.
+
+    What lies below the offset `history_until` was there before this service first heard it.
+    """
 
     sequence: int
     event_id: str | None
     offset: int
+    history_until: int = 0
 
 
 NOTHING_TAKEN = Mark(sequence=0, event_id=None, offset=-1)
@@ -90,7 +94,7 @@ def admit(mark: Mark, records: Iterable[Numbered]) -> Admission:
     if held_to <= sequence:
         held_from, held_to = None, 0
     return Admission(
-        mark=Mark(sequence, event_id, offset),
+        mark=Mark(sequence, event_id, offset, mark.history_until),
         taken=taken,
         duplicates=duplicates,
         held=held,

@@ -27,6 +27,7 @@ _META: Final = {
     "ce_correlationid": "correlationid",
     "ce_causationid": "causationid",
     "traceparent": "traceparent",
+    "ce_depth": "depth",
 }
 _FIRST: Final = len(_CONSTANT)
 _WIDTH: Final = _FIRST + len(_PLACE)

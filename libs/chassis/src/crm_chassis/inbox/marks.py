@@ -22,7 +22,8 @@ order by u.topic, u.partition
 on conflict (topic, partition) do nothing
 """
 READ: Final = """
-select m.topic, m.partition, m.sequence, m.event_id::text as event_id, m.kafka_offset
+select m.topic, m.partition, m.sequence, m.event_id::text as event_id, m.kafka_offset,
+       m.history_until
 from inbox_mark m
 join unnest($1::text[], $2::int[]) as u(topic, partition) using (topic, partition)
 """
@@ -35,7 +36,7 @@ async def read_marks(
     rows = await pool.fetch(READ, *_columns(partitions))
     return {
         TopicPartition(row["topic"], row["partition"]): Mark(
-            row["sequence"], row["event_id"], row["kafka_offset"]
+            row["sequence"], row["event_id"], row["kafka_offset"], row["history_until"]
         )
         for row in rows
     }

@@ -32,10 +32,14 @@ REFUSED_CLASSES: Final = ("22", "54")
 TAKE: Final = """
 with moved as (
     update inbox_mark m
-    set sequence = u.sequence, event_id = u.event_id, kafka_offset = u.kafka_offset
+    set sequence = u.sequence, event_id = u.event_id, kafka_offset = u.kafka_offset,
+        news_after = coalesce(
+            m.news_after, u.news_after,
+            case when m.kafka_offset >= m.history_until then m.sequence end)
     from unnest($1::text[], $2::int[], $3::bigint[], $4::text[]::uuid[], $5::bigint[],
-                $6::text[]::uuid[], $7::bigint[])
-        as u(topic, partition, from_sequence, from_event_id, sequence, event_id, kafka_offset)
+                $6::text[]::uuid[], $7::bigint[], $32::bigint[])
+        as u(topic, partition, from_sequence, from_event_id, sequence, event_id, kafka_offset,
+             news_after)
     where m.topic = u.topic and m.partition = u.partition
       and m.sequence = u.from_sequence and m.event_id is not distinct from u.from_event_id
     returning 1
@@ -89,9 +93,26 @@ class Batch:
         """The marks of this batch's partitions when it is written."""
         last = {(row.topic, row.partition): row for row in map(_row, self.rows)}
         return {
-            TopicPartition(*tp): Mark(row.envelope.sequence, row.envelope.event_id, row.offset)
-            for tp, row in last.items()
+            tp: Mark(
+                row.envelope.sequence,
+                row.envelope.event_id,
+                row.offset,
+                self.before[tp].history_until,
+            )
+            for tp, row in ((TopicPartition(*place), row) for place, row in last.items())
         }
+
+    def news_after(self, tp: TopicPartition) -> int | None:
+        """The number behind which news begins, where it does within these rows."""
+        before = self.before[tp]
+        if before.offset >= before.history_until:
+            return None
+        news = (
+            row.envelope.sequence - 1
+            for row in map(_row, self.rows)
+            if (row.topic, row.partition) == tp and row.offset >= before.history_until
+        )
+        return next(news, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +183,7 @@ def _arguments(batch: Batch) -> tuple[Any, ...]:
     marks = [
         (
             tp.topic, tp.partition, before.sequence, before.event_id,
-            mark.sequence, mark.event_id, mark.offset,
+            mark.sequence, mark.event_id, mark.offset, batch.news_after(tp),
         )
         for tp, mark in sorted(batch.after().items())
         for before in (batch.before[tp],)
@@ -176,7 +197,8 @@ def _arguments(batch: Batch) -> tuple[Any, ...]:
         if isinstance(aside, Aside)
         for row in (aside.row,)
     ]  # fmt: skip
-    return (*zip(*marks, strict=True), *_columns(kept, ASIDE_COLUMNS), *_log_columns(batch.rows))
+    *moves, news_after = zip(*marks, strict=True)
+    return (*moves, *_columns(kept, ASIDE_COLUMNS), *_log_columns(batch.rows), news_after)
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> tuple[Sequence[Any], ...]:

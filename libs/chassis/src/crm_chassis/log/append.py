@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -126,7 +127,7 @@ class Log:
         except Exception as error:
             raise self._told(error, epoch) from error
 
-    async def append(
+    async def append(  # noqa: PLR0913  # each named at the call
         self,
         *,
         epoch: int | None = None,
@@ -134,11 +135,14 @@ class Log:
         facts: Sequence[Fact] = (),
         reservations: Sequence[Reservation] = (),
         also: Sequence[Statement] = (),
+        fence: Statement | None = None,
     ) -> Appended:
         """Append in one transaction, all or nothing; facts that are known already are skipped.
 
         `also` is written in the same statement, after the rows: nothing to the log, and no row
-        twice. `epoch` is the one in which was read what this was decided on; None: nothing was.
+        twice. `fence`, likewise, must change exactly one row, else nothing is written (SQLSTATE
+        KM001); it needs streams with events. `epoch` is the one in which was read what this was
+        decided on; None: nothing was.
 
         Raises:
             LogNotSettledError: the database may have been restored; nothing may be written yet.
@@ -150,10 +154,10 @@ class Log:
             DestroyedKeyError, MissingKeyError: a subject's key is gone or unknown here.
         """
         placed = [
-            (append.stream_id, append.expected_version + n, new)
+            (append.stream_id, append.expected_version + n, self._as_written(new))
             for append in streams
             for n, new in enumerate(append.events, start=1)
-        ] + [(fact.stream_id, 1, fact.event) for fact in facts]
+        ] + [(fact.stream_id, 1, self._as_written(fact.event)) for fact in facts]
         epoch = await self.epoch() if epoch is None else epoch
         recorded_at = self._clock()
         keys = await self._keys([new for *_, new in placed])
@@ -164,15 +168,15 @@ class Log:
             raise
         heads = _heads(streams, reservations)
         try:
-            if not streams and not reservations and not also:
+            if not streams and not reservations and not also and fence is None:
                 rows = await self._pool.fetch(APPEND_FACTS, epoch, recorded_at, *columns)
             else:
                 rows = None
                 call = Call(epoch, recorded_at, heads[0], heads[1], columns)
-                if call.joins and not (facts or reservations or also):
+                if call.joins and not (facts or reservations or also or fence):
                     rows = await self._together.append(call)
                 if rows is None:
-                    rows = await self._alone((epoch, recorded_at, *heads, *columns), also)
+                    rows = await self._alone((epoch, recorded_at, *heads, *columns), also, fence)
         except Exception as error:
             raise self._told(error, epoch) from error
         inserted = frozenset(row["o_stream"] for row in rows)
@@ -211,11 +215,16 @@ class Log:
         return [LoggedEvent(row, self._contract, keys) for row in rows]
 
     async def _alone(
-        self, arguments: tuple[Any, ...], also: Sequence[Statement]
+        self, arguments: tuple[Any, ...], also: Sequence[Statement], fence: Statement | None
     ) -> list[asyncpg.Record]:
         # One round trip: a transaction that waits for its client holds every tail back.
-        statement = followed(Statement(APPEND_STREAMS, arguments), also)
+        statement = followed(Statement(APPEND_STREAMS, arguments), also, fence=fence)
         return await self._pool.fetch(statement.sql, *statement.args)
+
+    def _as_written(self, new: NewEvent) -> NewEvent:
+        """The event in the version that the contract has written (`Contract.writes`)."""
+        written = self._contract.as_written(new.event)
+        return new if written is new.event else replace(new, event=written)
 
     async def _keys(self, news: Sequence[NewEvent]) -> Mapping[str, bytes | Destroyed]:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}

@@ -27,15 +27,26 @@ def guarded(move: Statement, writes: Sequence[Statement]) -> Statement:
     return Statement(sql, clauses.args)
 
 
-def followed(rows: Statement, writes: Sequence[Statement]) -> Statement:
+def followed(
+    rows: Statement, writes: Sequence[Statement], *, fence: Statement | None = None
+) -> Statement:
     """`rows` is a select and what is answered; when it is through, the writes are done.
 
-    All parts see the same snapshot, so no two of them may write the same row.
+    `fence` must change exactly one row, else SQLSTATE KM001 and nothing is written; it is looked at
+    once `rows` gave one. All parts see the same snapshot, so no two of them may write the same row.
     """
+    if fence is not None:
+        writes = (Statement(f"{fence.sql} returning 1", fence.args), *writes)
     if not writes:
         return rows
     clauses = _clauses(writes, behind=len(rows.args))
-    return Statement(f"with {clauses.sql} {rows.sql}", (*rows.args, *clauses.args))
+    answered = rows.sql
+    if fence is not None:
+        # In the select list, and of a function's rows: a fence that ran before it would take the
+        # transaction id before the locks of the streams.
+        moved = "assert_moved((select count(*) from w0), 1)"
+        answered = f"select r.*, {moved} from ({rows.sql}) r"  # noqa: S608  # constants of the code
+    return Statement(f"with {clauses.sql} {answered}", (*rows.args, *clauses.args))
 
 
 def _clauses(parts: Sequence[Statement], *, behind: int = 0) -> Statement:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from crm_events.errors import MissingKeyError
+
 from crm_chassis.log.logged import QUARANTINED
 from crm_chassis.projection.model import DataclassRow
-from crm_chassis.projection.parking import customer_text, key_text, parks
+from crm_chassis.projection.parking import KeptAsideError, customer_text, key_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +21,6 @@ if TYPE_CHECKING:
     from crm_chassis.projection.parking import Tally, Waiting
 
 R = TypeVar("R", bound=DataclassRow)
-
-
-class KeptAsideError(Exception):
-    """A record of this customer is in quarantine: what comes behind it waits."""
-
-    def __init__(self, entry: LoggedEvent[Any]) -> None:
-        recorded = entry.recorded
-        super().__init__(f"{recorded.topic}/{recorded.partition} number {recorded.sequence}")
 
 
 async def fold_around(  # noqa: PLR0913  # each named at the call
@@ -42,9 +36,10 @@ async def fold_around(  # noqa: PLR0913  # each named at the call
 
     `only`: fold them into the row of this key alone.
 
-    Raises what is no matter of an event (`parks`), and TooManyFailuresError where there is a tally.
+    Raises what is no matter of an event (`Waiting.parks`), and TooManyFailuresError where there is
+    a tally.
     """
-    named = [_named(projection, entry) for entry in logged]
+    named = [_named(projection, entry, waiting) for entry in logged]
     keys = {key for each in named if isinstance(each, list) for key in each}
     if waiting.keys or waiting.refused:
         keys = {key for key in keys if not waiting.leaves_out(key_text(key))}
@@ -56,24 +51,26 @@ async def fold_around(  # noqa: PLR0913  # each named at the call
             customer = customer_text(entry.partition_key)
             if not waiting.holds(customer, entry):
                 waiting.park(customer, entry, each)
-                failure = None if isinstance(each, KeptAsideError) else each
+                failure = each
         elif waiting.keys and only is None and waiting.holds_customer(entry):
             continue
         else:
             failure = _fold_one(projection, entry, each, rows, changed, waiting, only)
         if tally is not None:
-            tally.folded() if failure is None else tally.failed(failure)
+            tally.note(failure)
     return projection.writes(rows, changed)
 
 
-def _named(projection: Projection[R], entry: LoggedEvent[Any]) -> list[Key] | Exception:
+def _named(
+    projection: Projection[R], entry: LoggedEvent[Any], waiting: Waiting
+) -> list[Key] | Exception:
     """The keys of an event; or why nobody can tell."""
     if entry.type == QUARANTINED:
         return KeptAsideError(entry)
     try:
         return projection.keys_of(entry)
     except Exception as error:
-        if not parks(error):
+        if not waiting.parks(error):
             raise
         return error
 
@@ -95,11 +92,15 @@ def _fold_one(  # noqa: PLR0913, PLR0917  # the state of the batch
         if waiting.keys and waiting.holds(key_text(key), entry):
             continue
         try:
-            waiting.refuse(key)
+            if waiting.refused:
+                waiting.refuse(key_text(key))
             projection.fold_one(key, entry, rows, changed)
         except Exception as error:
-            if not parks(error):
+            if not waiting.parks(error):
                 raise
-            waiting.park(key_text(key), entry, error)
             failure = failure or error
+            if isinstance(error, MissingKeyError):  # of all that the event names
+                waiting.park(customer_text(entry.partition_key), entry, error)
+                break
+            waiting.park(key_text(key), entry, error)
     return failure

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from crm_chassis.projection.model import ReadModel
+    from crm_chassis.projection.model import Model
 
 REGISTER: Final = """
 insert into projection_checkpoint (name, version) select * from unnest($1::text[], $2::int[])
@@ -37,6 +37,8 @@ STAY: Final = """
 update projection_checkpoint set moved_at = clock_timestamp()
 where name = $1 and version = $2 and epoch = $3 and xid = $4::text::xid8 and gp = $5
 """
+LOST: Final = "KM001"
+"""SQLSTATE of a compare-and-set that found another value."""
 # Rows and checkpoint go together, and the log that they are folded from is on the disk: nobody
 # has to wait for the disk here. What PostgreSQL forgets in a crash is folded again.
 NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"
@@ -46,28 +48,41 @@ NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"
 class Move:
     """Where a model goes from where its owner believes it to be; else it is another's by now."""
 
-    model: ReadModel
+    model: Model
     start: Position
     end: Position
     recorded_at: datetime  # of the row at `end`
+
+    @property
+    def fence(self) -> Statement:
+        """Changes one row, or none where another owner moved the checkpoint."""
+        start, end, model = self.start, self.end, self.model
+        arguments = (
+            end.epoch, str(end.xid), end.gp, self.recorded_at, model.name, model.version,
+            start.epoch, str(start.xid), start.gp,
+        )  # fmt: skip
+        return Statement(MOVE, arguments)
 
     async def write(self, pool: asyncpg.Pool, writes: Sequence[Statement]) -> float:
         """Move and write, as one statement; seconds it took.
 
         Raises an error with SQLSTATE KM001 when another owner moved the checkpoint.
         """
-        start, end, model = self.start, self.end, self.model
-        arguments = (
-            end.epoch, str(end.xid), end.gp, self.recorded_at, model.name, model.version,
-            start.epoch, str(start.xid), start.gp,
-        )  # fmt: skip
-        statement = guarded(Statement(MOVE, arguments), writes)
-        began = time.perf_counter()
-        await pool.fetchval(statement.sql + NO_WAIT, *statement.args)
-        return time.perf_counter() - began
+        return await write_behind(self.fence, pool, writes)
 
 
-def stayed(model: ReadModel, at: Position) -> Statement:
+async def write_behind(fence: Statement, pool: asyncpg.Pool, writes: Sequence[Statement]) -> float:
+    """Write if `fence` changes its one row, as one statement; seconds it took.
+
+    Raises an error with SQLSTATE KM001 when it changes none.
+    """
+    statement = guarded(fence, writes)
+    began = time.perf_counter()
+    await pool.fetchval(statement.sql + NO_WAIT, *statement.args)
+    return time.perf_counter() - began
+
+
+def stayed(model: Model, at: Position) -> Statement:
     """Write beside a model that stays where its owner believes it to be."""
     return Statement(STAY, (model.name, model.version, at.epoch, str(at.xid), at.gp))
 

@@ -1,36 +1,44 @@
-"""Folding one projection, a fold per key: what cannot be folded parks, the rest goes on."""
+"""One model as its owner runs it, key by key: what cannot be taken parks, the rest goes on."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import structlog
+from crm_events.errors import MissingKeyError
 
 from crm_chassis import metrics
 from crm_chassis.projection.around import fold_around
+from crm_chassis.projection.checkpoints import REGISTER, write_behind
 from crm_chassis.projection.parking import PARKED, Tally, Waiting, is_data_error, key_text
+from crm_chassis.projection.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import asyncpg
 
+    from crm_chassis.log.entries import Statement
     from crm_chassis.log.logged import LoggedEvent
     from crm_chassis.projection.checkpoints import Move
-    from crm_chassis.projection.model import Projection
+    from crm_chassis.projection.model import KeyedModel, Projection
+
+P = TypeVar("P")
 
 _logger: Final = structlog.stdlib.get_logger(__name__)
 
 
-class Keyed:
-    """One projection as its owner runs it; `parked` is in step with its checkpoint."""
+class Keyed(ABC, Generic[P]):
+    """`parked` is in step with the model's checkpoint. P: what is made of events, to be written."""
 
-    def __init__(self, pool: asyncpg.Pool, model: Projection[Any]) -> None:
+    def __init__(self, pool: asyncpg.Pool, model: KeyedModel) -> None:
         self.model = model
         self.parked: set[str] = set()
         self._pool = pool
         self._tally = Tally()
+        self._patience = Patience()
 
     async def look(self) -> None:
         """Read which keys are parked: another owner may have been at work."""
@@ -41,24 +49,53 @@ class Keyed:
         self.parked = keys
         metrics.PARKED_KEYS.labels(projection=self.model.name).set(len(keys))
 
-    async def advance(
+    async def register(self) -> None:
+        """Give the model its checkpoint where it has none: it begins with the log."""
+        await self._pool.execute(REGISTER, [self.model.name], [self.model.version])
+
+    @abstractmethod
+    async def make(
         self,
         entries: Sequence[LoggedEvent[Any]],
-        move: Move,
-    ) -> float:
-        """Fold events, at least one, and move; seconds of the longest write.
+        *,
+        waiting: Waiting,
+        tally: Tally | None = None,
+        only: str | None = None,
+    ) -> P:
+        """What events come to; what parks, and what waits, goes into `waiting`.
+
+        `only`: make of them what concerns this key alone.
+
+        Raises what is no matter of an event (`Waiting.parks`), and TooManyFailuresError where
+        there is a tally.
+        """
+
+    @abstractmethod
+    async def write(self, made: P, fence: Statement, also: Sequence[Statement]) -> float:
+        """Write what was made if `fence` changes its one row, all or nothing; seconds it took.
+
+        Raises an error with SQLSTATE KM001 when it changes none.
+        """
+
+    @abstractmethod
+    def keys_of(self, entry: LoggedEvent[Any]) -> list[str]:
+        """The keys that an event concerns, as they are parked."""
+
+    async def advance(self, entries: Sequence[LoggedEvent[Any]], move: Move) -> float:
+        """Take events, at least one, and move; seconds of the longest write.
 
         What PostgreSQL refuses is found by halves, in transactions of their own: an error leaves
         the model somewhere on the way.
 
         Raises TooManyFailuresError, what is no matter of an event, and a lost compare-and-set.
         """
+        alone = len(entries) == 1
         try:
             return await self._take(entries, move)
         except Exception as error:
-            if not is_data_error(error):
+            if not (self.blames(error) if alone else self.halves(error)):
                 raise
-            if len(entries) == 1:
+            if alone:
                 return await self._take_refused(entries[0], move, error)
         middle = len(entries) // 2
         last = entries[middle - 1]
@@ -67,24 +104,35 @@ class Keyed:
         rest = replace(move, start=last.position)
         return max(first, await self.advance(entries[middle:], rest))
 
+    def blames(self, error: Exception) -> bool:
+        """Is it what comes of one event that cannot be written?"""
+        return is_data_error(error)
+
+    def halves(self, error: Exception) -> bool:
+        """May a part of what was to be written go through?"""
+        return self.blames(error)
+
     async def _take(
         self,
         entries: Sequence[LoggedEvent[Any]],
         move: Move,
         refused: dict[str, Exception] | None = None,
     ) -> float:
-        waiting, tally = Waiting(set(self.parked), refused or {}), self._tally.copy()
-        model = self.model
-        writes = await fold_around(self._pool, model, entries, waiting=waiting, tally=tally)
-        told = waiting.statements(model.name, model.version)
-        took = await move.write(self._pool, [*writes, *told])
+        tally, model = self._tally.copy(), self.model
+        waiting = Waiting(set(self.parked), refused or {}, patient=self._patience.lasts)
+        try:
+            made = await self.make(entries, waiting=waiting, tally=tally)
+            took = await self.write(made, move.fence, waiting.statements(model.name, model.version))
+        except MissingKeyError:
+            self._patience.missed()
+            raise
+        self._patience.settled(gave_up=any(one.awaits for one in waiting.failures))
         self._tally = tally
         self.now_parked(waiting.keys)
         for failure in waiting.failures:
             metrics.PARKED_TOTAL.labels(projection=model.name).inc()
-            _logger.error(
-                "projection.parked", projection=model.name, key=failure.key, reason=failure.reason
-            )
+            tell = _logger.warning if failure.awaits else _logger.error
+            tell("projection.parked", projection=model.name, key=failure.key, reason=failure.reason)
         return took
 
     async def _take_refused(
@@ -93,14 +141,42 @@ class Keyed:
         move: Move,
         error: Exception,
     ) -> float:
-        """PostgreSQL refuses what an event makes of its rows: of one of them, or else of all."""
-        keys = [key_text(key) for key in self.model.keys_of(entry)]
+        """PostgreSQL refuses what comes of an event: for one of its keys, or else for all."""
+        keys = self.keys_of(entry)
         suspects = [[key] for key in keys] if len(keys) > 1 else []
         for those in [*suspects, keys]:
             try:
                 refused = dict.fromkeys(those, error)
                 return await self._take([entry], move, refused)
             except Exception as again:
-                if not is_data_error(again):
+                if not self.blames(again):
                     raise
         raise error
+
+
+class KeyedFold(Keyed["list[Statement]"]):
+    """A projection: events are folded into its rows."""
+
+    def __init__(self, pool: asyncpg.Pool, projection: Projection[Any]) -> None:
+        super().__init__(pool, projection)
+        self._projection = projection
+
+    async def make(
+        self,
+        entries: Sequence[LoggedEvent[Any]],
+        *,
+        waiting: Waiting,
+        tally: Tally | None = None,
+        only: str | None = None,
+    ) -> list[Statement]:
+        return await fold_around(
+            self._pool, self._projection, entries, waiting=waiting, tally=tally, only=only
+        )
+
+    async def write(
+        self, made: list[Statement], fence: Statement, also: Sequence[Statement]
+    ) -> float:
+        return await write_behind(fence, self._pool, [*made, *also])
+
+    def keys_of(self, entry: LoggedEvent[Any]) -> list[str]:
+        return [key_text(key) for key in self._projection.keys_of(entry)]

@@ -252,7 +252,22 @@ class _TableSql:
         )
 
 
+class KeyedModel(Protocol):
+    """A model that takes events key by key; what cannot be taken parks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def types(self) -> tuple[str, ...]: ...
+    @property
+    def opens(self) -> bool: ...
+
+
 ReadModel = Projection[Any] | BatchModel | GlanceModel[Any]
+Model = ReadModel | KeyedModel
+"""Whatever has a checkpoint."""
 
 
 def _transposed(keys: Sequence[Key], width: int) -> tuple[list[Any], ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from crm_chassis.log.logged import QUARANTINED
 from crm_chassis.log.position import LAST, START, Position
 from crm_chassis.log.tail import head, position_of, read_glances, read_page
-from crm_chassis.projection.model import GlanceModel, Projection
+from crm_chassis.projection.model import BatchModel, GlanceModel
 from crm_chassis.tasks import give_up
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from crm_chassis.log.tail import Glance
-    from crm_chassis.projection.model import ReadModel
+    from crm_chassis.projection.model import Model
 
 W = TypeVar("W")
 
@@ -38,11 +38,11 @@ class Wants(NamedTuple):
     topics: frozenset[str]  # where a row in quarantine's place may be one of them
 
     @classmethod
-    def of(cls, model: ReadModel, topic_of: Callable[[str], str | None]) -> Wants:
+    def of(cls, model: Model, topic_of: Callable[[str], str | None]) -> Wants:
         """`topic_of` tells where events of a type come from."""
         if isinstance(model, GlanceModel):
             return cls(frozenset(), frozenset())
-        topics = map(topic_of, model.types) if isinstance(model, Projection) else ()
+        topics = () if isinstance(model, BatchModel) else map(topic_of, model.types)
         return cls(frozenset(model.types), frozenset(one for one in topics if one is not None))
 
     def take(self, row: asyncpg.Record) -> bool:
@@ -85,13 +85,13 @@ class Page:
         """The rows that a model is given."""
         return [row for row in self.events if wants.take(row)]
 
-    def has_any(self, model: ReadModel, wants: Wants) -> bool:
+    def has_any(self, model: Model, wants: Wants) -> bool:
         """Does it have an event of the model?"""
         if isinstance(model, GlanceModel):
             return _name(model) in self.weighed
         return any(map(wants.take, self.events))
 
-    def since(self, model: ReadModel, wants: Wants) -> datetime:
+    def since(self, model: Model, wants: Wants) -> datetime:
         """When the first event of the model on this page was recorded."""
         if weighed := self.weighed.get(_name(model)):
             return weighed.since
@@ -119,7 +119,7 @@ class Pages:
         self._last = START
         self._looked_at = float("-inf")
 
-    async def next(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
+    async def next(self, position: Position, models: Sequence[Model]) -> Page | None:
         """The rows behind `position`; None where there are none."""
         # A page holds what these models asked for: at the same place others ask for other rows.
         reading = self._ahead.pop((position, _names(models)), None)
@@ -140,7 +140,7 @@ class Pages:
             self._last = await head(self._pool)
         return max(0, self._last.gp - page.end.gp)  # numbers are given in order: nearly exact
 
-    async def keep(self, standing: Mapping[Position, Sequence[ReadModel]]) -> None:
+    async def keep(self, standing: Mapping[Position, Sequence[Model]]) -> None:
         """Give up pages that nobody wants any more."""
         wanted = {(position, _names(models)) for position, models in standing.items()}
         await give_up([self._ahead.pop(one) for one in self._ahead.keys() - wanted])
@@ -152,7 +152,7 @@ class Pages:
         elif self._rows < PAGE_ROWS:
             self._rows = min(PAGE_ROWS, self._rows + self._rows // 4)
 
-    async def _read(self, position: Position, models: Sequence[ReadModel]) -> Page | None:
+    async def _read(self, position: Position, models: Sequence[Model]) -> Page | None:
         """The next rows, read as the models want them; all stop at the same row."""
         glancing = [model for model in models if isinstance(model, GlanceModel)]
         decoding = [model for model in models if not isinstance(model, GlanceModel)]
@@ -190,9 +190,9 @@ _Wanted = tuple[Position, tuple[str, ...]]
 """Where a page begins, and for which models it is read."""
 
 
-def _names(models: Sequence[ReadModel]) -> tuple[str, ...]:
+def _names(models: Sequence[Model]) -> tuple[str, ...]:
     return tuple(map(_name, models))
 
 
-def _name(model: ReadModel) -> str:
+def _name(model: Model) -> str:
     return f"{model.name} {model.version}"

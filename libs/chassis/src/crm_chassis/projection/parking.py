@@ -37,19 +37,27 @@ LONGEST_STACK: Final = 20
 DATA_CLASSES: Final = ("22", "23", "54")
 """SQLSTATE classes of a value: bad data, a broken constraint, a limit of the program."""
 
-# A whole release or a key that is not here, no matter of one event: whoever meets it stands still.
-STANDS_STILL: Final = (UnknownTypeError, UnknownVersionError, UnwrapError, MissingKeyError)
+# A whole release or deployment, no matter of one event: whoever meets it stands still.
+STANDS_STILL: Final = (UnknownTypeError, UnknownVersionError, UnwrapError)
 
 PARKED: Final = "select key from parked_key where projection = $1 and version = $2"
 PARK: Final = """
-insert into parked_key (projection, version, key, reason, stack)
-select $1, $2, * from unnest($3::text[], $4::text[], $5::text[])
+insert into parked_key (projection, version, key, reason, stack, awaits)
+select $1, $2, * from unnest($3::text[], $4::text[], $5::text[], $6::text[])
 """
 QUEUE: Final = """
 insert into parked_event (projection, version, key, epoch, xid, gp)
 select $1, $2, u.key, u.epoch, u.xid::xid8, u.gp
 from unnest($3::text[], $4::int[], $5::text[], $6::bigint[]) as u(key, epoch, xid, gp)
 """
+
+
+class KeptAsideError(Exception):
+    """A record of this customer is in quarantine: what comes behind it waits."""
+
+    def __init__(self, entry: LoggedEvent[Any]) -> None:
+        recorded = entry.recorded
+        super().__init__(f"{recorded.topic}/{recorded.partition} number {recorded.sequence}")
 
 
 class TooManyFailuresError(Exception):
@@ -63,10 +71,12 @@ class Failure:
     key: str
     reason: str
     stack: str
+    awaits: str | None  # the subject key that is not here yet
 
     @classmethod
     def of(cls, key: str, error: Exception) -> Failure:
-        return cls(key, reason_of(error), _stack_of(error))
+        awaits = error.key_id if isinstance(error, MissingKeyError) else None
+        return cls(key, reason_of(error), _stack_of(error), awaits)
 
 
 @dataclass(slots=True)
@@ -83,13 +93,15 @@ class Tally:
     def copy(self) -> Tally:
         return Tally(self.events, self.in_a_row, self.recent.copy())
 
-    def folded(self) -> None:
-        self.events += 1
-        self.in_a_row = 0
+    def note(self, error: Exception | None) -> None:
+        """One more event; `error`: it parks for that. What is not here yet is nobody's fault.
 
-    def failed(self, error: Exception) -> None:
-        """Raises TooManyFailuresError, from `error`, at 20 in a row or 100 among 10,000 events."""
+        Raises TooManyFailuresError, from `error`, at 20 in a row or 100 among 10,000 events.
+        """
         self.events += 1
+        if error is None or isinstance(error, (KeptAsideError, MissingKeyError)):
+            self.in_a_row = 0
+            return
         self.in_a_row += 1
         self.recent.append(self.events)
         while self.recent[0] <= self.events - RECENT:
@@ -107,6 +119,7 @@ class Waiting:
 
     keys: set[str]
     refused: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    patient: bool = False  # a subject key that is not here is waited for, by all
     failures: list[Failure] = field(default_factory=list[Failure])
     events: list[tuple[str, LoggedEvent[Any]]] = field(
         default_factory=list[tuple[str, "LoggedEvent[Any]"]]
@@ -127,9 +140,9 @@ class Waiting:
         """Is nothing to be made of this key's row?"""
         return key in self.keys or key in self.refused
 
-    def refuse(self, key: Key) -> None:
-        """Raises why PostgreSQL refuses the row of this key, where it was found to."""
-        if self.refused and (error := self.refused.get(key_text(key))):
+    def refuse(self, key: str) -> None:
+        """Raises why nothing can be written for this key, where it was found to be so."""
+        if error := self.refused.get(key):
             raise error
 
     def park(self, key: str, entry: LoggedEvent[Any], error: Exception) -> None:
@@ -138,10 +151,17 @@ class Waiting:
         self.failures.append(Failure.of(key, error))
         self.events.append((key, entry))
 
+    def parks(self, error: Exception) -> bool:
+        """Is what a fold raised a matter of the event, rather than of the release or an outage?"""
+        if isinstance(error, MissingKeyError):
+            return not self.patient
+        return not isinstance(error, STANDS_STILL) and not is_dependency_error(error)
+
     def without(self, key: str) -> Waiting:
         """What of it is another key's."""
         return Waiting(
             self.keys - {key},
+            patient=self.patient,
             failures=[one for one in self.failures if one.key != key],
             events=[one for one in self.events if one[0] != key],
         )
@@ -150,7 +170,7 @@ class Waiting:
         """What is to be written of it, with the checkpoint."""
         statements: list[Statement] = []
         if self.failures:
-            told = [(one.key, one.reason, one.stack) for one in self.failures]
+            told = [(one.key, one.reason, one.stack, one.awaits) for one in self.failures]
             told_of = [list(column) for column in zip(*told, strict=True)]
             statements.append(Statement(PARK, (name, version, *told_of)))
         if self.events:
@@ -178,11 +198,6 @@ def is_row(key: str) -> bool:
 def is_data_error(error: BaseException) -> bool:
     """Is it the value that PostgreSQL, or its driver, refuses?"""
     return is_refused_value(error, DATA_CLASSES)
-
-
-def parks(error: Exception) -> bool:
-    """Is what a fold raised a matter of the event, rather than of the release or an outage?"""
-    return not isinstance(error, STANDS_STILL) and not is_dependency_error(error)
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from crm_events.errors import MissingKeyError
 
 from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error, sqlstate
+from crm_chassis.log.entries import VersionConflictError
 from crm_chassis.log.tail import position_of
 from crm_chassis.log.wakeups import next_turn
-from crm_chassis.projection.checkpoints import CHECKPOINTS, NO_WAIT, REGISTER, Move
-from crm_chassis.projection.keyed import Keyed
-from crm_chassis.projection.model import GlanceModel, Projection
+from crm_chassis.projection.checkpoints import CHECKPOINTS, LOST, NO_WAIT, REGISTER, Move
+from crm_chassis.projection.keyed import KeyedFold
+from crm_chassis.projection.model import BatchModel, GlanceModel, Projection
 from crm_chassis.projection.pages import Pages, Wants
 from crm_chassis.projection.parking import reason_of
 from crm_chassis.projection.retrying import Retrying
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from crm_chassis.lease import Lease
     from crm_chassis.log.append import Log
     from crm_chassis.log.position import Position
-    from crm_chassis.projection.model import ReadModel
+    from crm_chassis.projection.keyed import Keyed
+    from crm_chassis.projection.model import Model, ReadModel
     from crm_chassis.projection.pages import Page
 
 WITHOUT_LEASE_SECONDS: Final = 0.5
@@ -47,7 +50,6 @@ with moved as (
 select assert_moved((select count(*) from moved), cardinality($5))
 """
 STOPPED: Final = "update projection_checkpoint set stopped = $3 where name = $1 and version = $2"
-LOST: Final = "KM001"
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -70,10 +72,13 @@ class Projector:
         lease: Lease,
         wake: asyncio.Event,
         clock: Clock,
+        keyed: Sequence[Keyed[Any]] = (),
     ) -> None:
+        """`keyed`: models that are no read models, and taken key by key as projections are."""
         self._pool = pool
         self._log = log
-        self._models = {(model.name, model.version): model for model in models}
+        every = [*models, *(one.model for one in keyed)]
+        self._models = {(model.name, model.version): model for model in every}
         self._lease = lease
         self._wake = wake
         self._clock = clock
@@ -81,10 +86,9 @@ class Projector:
         self._stopped: dict[tuple[str, int], datetime] = {}
         self._pages = Pages(pool)
         self._wants = {name: Wants.of(model, log.topic_of) for name, model in self._models.items()}
-        self._keyed = {
-            name: Keyed(pool, model)
-            for name, model in self._models.items()
-            if isinstance(model, Projection)
+        folds = [KeyedFold(pool, model) for model in models if isinstance(model, Projection)]
+        self._keyed: dict[tuple[str, int], Keyed[Any]] = {
+            _name(one.model): one for one in (*folds, *keyed)
         }
         self._retrying = Retrying(pool, log)
 
@@ -101,7 +105,7 @@ class Projector:
                 behind = await self.turn(beat=beat)
                 attempt = 0
             except Exception as error:
-                if sqlstate(error) != LOST and not is_dependency_error(error):
+                if not _interrupts(error):
                     raise
                 # After an unknown outcome the checkpoint alone knows: it is read again.
                 await self._forget()
@@ -138,13 +142,15 @@ class Projector:
 
     async def _read_checkpoints(self) -> None:
         names, versions = [n for n, _ in self._models], [v for _, v in self._models]
+        for keyed in self._keyed.values():
+            await keyed.register()
         await self._pool.execute(REGISTER, names, versions)
         for row in await self._pool.fetch(CHECKPOINTS, names, versions):
             self._at[row["name"], row["version"]] = position_of(row)
         for keyed in self._keyed.values():
             await keyed.look()
 
-    async def _fold_page(self, position: Position, models: Sequence[ReadModel]) -> bool:
+    async def _fold_page(self, position: Position, models: Sequence[Model]) -> bool:
         page = await self._pages.next(position, models)
         if page is None:
             for model in models:
@@ -172,12 +178,12 @@ class Projector:
     def _age(self, recorded_at: datetime) -> float:
         return max(0.0, (self._clock() - recorded_at).total_seconds())
 
-    async def _advance(self, model: ReadModel, position: Position, page: Page) -> None:
+    async def _advance(self, model: Model, position: Position, page: Page) -> None:
         began = time.perf_counter()
         try:
             events, wrote = await self._take(model, position, page)
         except Exception as error:
-            if sqlstate(error) == LOST or is_dependency_error(error):
+            if _interrupts(error) and not self._stands(model, error):
                 raise
             await self._stop(model, error, page.since(model, self._wants[_name(model)]))
             return
@@ -188,7 +194,7 @@ class Projector:
             time.perf_counter() - began
         )
 
-    async def _take(self, model: ReadModel, position: Position, page: Page) -> tuple[int, float]:
+    async def _take(self, model: Model, position: Position, page: Page) -> tuple[int, float]:
         """Fold a page's events and move behind it; how many they were, seconds of writing."""
         move = Move(model, position, page.end, page.recorded_at)
         if isinstance(model, GlanceModel):
@@ -196,11 +202,11 @@ class Projector:
             return events, await move.write(self._pool, await model.fold(self._pool, weighed))
         rows = page.of(self._wants[_name(model)])
         logged = await self._log.logged(rows, opens=model.opens)
-        if isinstance(model, Projection):
-            return len(rows), await self._keyed[_name(model)].advance(logged, move)
-        return len(rows), await move.write(self._pool, await model.fold(self._pool, logged))
+        if isinstance(model, BatchModel):
+            return len(rows), await move.write(self._pool, await model.fold(self._pool, logged))
+        return len(rows), await self._keyed[_name(model)].advance(logged, move)
 
-    async def _move(self, models: Sequence[ReadModel], position: Position, page: Page) -> None:
+    async def _move(self, models: Sequence[Model], position: Position, page: Page) -> None:
         """There is nothing of these models on the page: they stand behind it."""
         end = page.end
         await self._pool.fetchval(
@@ -211,7 +217,11 @@ class Projector:
         )  # fmt: skip
         self._at.update((_name(model), end) for model in models)
 
-    async def _stop(self, model: ReadModel, error: Exception, since: datetime) -> None:
+    def _stands(self, model: Model, error: Exception) -> bool:
+        """Nobody parks for a key that is missing where there are no keys to park."""
+        return isinstance(error, MissingKeyError) and _name(model) not in self._keyed
+
+    async def _stop(self, model: Model, error: Exception, since: datetime) -> None:
         """Stand still, loudly. The position stays where the model is right."""
         self._stopped[_name(model)] = since
         metrics.PROJECTION_STOPPED.labels(projection=model.name).set(1)
@@ -219,5 +229,12 @@ class Projector:
         await self._pool.execute(STOPPED, model.name, model.version, reason_of(error))
 
 
-def _name(model: ReadModel) -> tuple[str, int]:
+def _interrupts(error: Exception) -> bool:
+    """Does the same work go through later? Nothing is wrong with it."""
+    if isinstance(error, (VersionConflictError, MissingKeyError)):
+        return True
+    return sqlstate(error) == LOST or is_dependency_error(error)
+
+
+def _name(model: Model) -> tuple[str, int]:
     return model.name, model.version

@@ -11,10 +11,8 @@ from crm_chassis.deeds import noted
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.logged import COLUMNS, QUARANTINED
 from crm_chassis.log.position import columns
-from crm_chassis.log.statements import guarded
-from crm_chassis.projection.around import fold_around
-from crm_chassis.projection.checkpoints import stayed
-from crm_chassis.projection.parking import Failure, Waiting, is_data_error, is_row
+from crm_chassis.projection.checkpoints import stayed, write_behind
+from crm_chassis.projection.parking import Failure, Waiting, is_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,13 +46,20 @@ where p.projection = $1 and p.version = $2 and p.key = $3
   and (p.epoch, p.xid, p.gp) = (u.epoch, u.xid::xid8, u.gp)
 """
 STILL: Final = """
-update parked_key set reason = $4, stack = $5, asked = null
+update parked_key set reason = $4, stack = $5, awaits = $6, asked = null
 where projection = $1 and version = $2 and key = $3
 """
 FREE: Final = "delete from parked_key where projection = $1 and version = $2 and key = $3"
 DROP: Final = "delete from parked_event where projection = $1 and version = $2 and key = $3"
 TRIED: Final = """
 update parked_key set asked = null where projection = $1 and version = $2 and key = $3
+"""
+# Nobody asked: the key that was missing is here, or is known to be destroyed.
+HAS_COME: Final = """
+update parked_key p set asked = 'retry', asked_by = null, asked_at = now()
+from subject_key k
+where k.key_id = p.awaits and p.asked is null
+  and (p.projection, p.version) in (select * from unnest($1::text[], $2::int[]))
 """
 COUNT: Final = """
 select count(*) from parked_event where projection = $1 and version = $2 and key = $3
@@ -78,7 +83,7 @@ class Retrying:
         self._folded: dict[tuple[str, int, str], int] = {}  # of keys whose retry goes on
 
     async def answer(
-        self, keyed: Mapping[tuple[str, int], Keyed], at: Mapping[tuple[str, int], Position]
+        self, keyed: Mapping[tuple[str, int], Keyed[Any]], at: Mapping[tuple[str, int], Position]
     ) -> None:
         """Do what is asked of at most 20 keys, or a part of it; looks at most twice a second.
 
@@ -88,6 +93,8 @@ class Retrying:
         if not keyed or now - self._looked_at < LOOK_EVERY_S:
             return
         names, versions = [name for name, _ in keyed], [version for _, version in keyed]
+        if any(one.parked for one in keyed.values()):
+            await self._pool.execute(HAS_COME, names, versions)
         rows = await self._pool.fetch(ASKED, names, versions, KEYS_A_TURN)
         before, self._folded = self._folded, {}
         for row in rows:
@@ -105,7 +112,7 @@ class _Asked:
     """One thing asked of one key."""
 
     def __init__(
-        self, pool: asyncpg.Pool, log: Log, keyed: Keyed, at: Position, row: asyncpg.Record
+        self, pool: asyncpg.Pool, log: Log, keyed: Keyed[Any], at: Position, row: asyncpg.Record
     ) -> None:
         self._pool = pool
         self._log = log
@@ -136,7 +143,7 @@ class _Asked:
         """Fold, and write what would come of it to nobody but the operator."""
         entries = await self._events(EVENTS_AT_ONCE)
         waiting = self._waiting()
-        await self._folded(entries, waiting)
+        await self._made(entries, waiting)
         held = self._held(waiting)
         outcome = f"{len(entries)} events can be folded"
         if held:
@@ -153,13 +160,15 @@ class _Asked:
         while True:
             entries = await self._events(most)
             waiting = self._waiting()
-            writes = await self._folded(entries, waiting)
+            made = await self._made(entries, waiting)
+            alone = len(entries) == 1
             try:
-                more = await self._settle(entries, waiting, writes, done, at_once=most)
+                more = await self._settle(entries, waiting, made, done, at_once=most)
             except Exception as error:
-                if not is_data_error(error):
+                keyed = self._keyed
+                if not (keyed.blames(error) if alone else keyed.halves(error)):
                     raise
-                if len(entries) > 1:
+                if not alone:
                     most = len(entries) // 2
                     continue
                 failure = Failure.of(self._key, error)
@@ -171,7 +180,7 @@ class _Asked:
         self,
         entries: Sequence[LoggedEvent[Any]],
         waiting: Waiting,
-        writes: Sequence[Statement],
+        made: Any,  # noqa: ANN401  # what the model makes of events
         done: int,
         *,
         at_once: int,
@@ -181,7 +190,7 @@ class _Asked:
         gone = [entry for entry in entries if entry not in held]
         model = self._keyed.model
         others = waiting.without(self._key)
-        statements = [*writes, *others.statements(model.name, model.version)]
+        statements = others.statements(model.name, model.version)
         if gone:
             places = columns(entry.position for entry in gone)
             statements.append(Statement(DONE, (*self._place, *places)))
@@ -194,7 +203,7 @@ class _Asked:
         elif not more:
             statements.append(Statement(FREE, self._place))
             outcome = f"{done + len(gone)} events were folded"
-        await self._write(statements, outcome=outcome)
+        await self._write(statements, outcome=outcome, made=made)
         self._keyed.now_parked(waiting.keys | {self._key} if held or more else waiting.keys)
         return more
 
@@ -202,14 +211,11 @@ class _Asked:
         rows = await self._pool.fetch(EVENTS, *self._place, most)
         return await self._log.logged(rows, opens=self._keyed.model.opens)
 
-    async def _folded(
-        self, entries: Sequence[LoggedEvent[Any]], waiting: Waiting
-    ) -> list[Statement]:
+    async def _made(self, entries: Sequence[LoggedEvent[Any]], waiting: Waiting) -> Any:  # noqa: ANN401  # as above
         only = self._key if is_row(self._key) else None
-        model = self._keyed.model
         # What was in quarantine's place may be of another type by now, or passed over for good.
-        own = [one for one in entries if one.type in {*model.types, QUARANTINED}]
-        return await fold_around(self._pool, model, own, waiting=waiting, only=only)
+        own = [one for one in entries if one.type in {*self._keyed.model.types, QUARANTINED}]
+        return await self._keyed.make(own, waiting=waiting, only=only)
 
     def _waiting(self) -> Waiting:
         return Waiting(self._keyed.parked - {self._key})
@@ -222,16 +228,26 @@ class _Asked:
         return next(one for one in waiting.failures if one.key == self._key)
 
     def _still(self, failure: Failure) -> Statement:
-        return Statement(STILL, (*self._place, failure.reason, failure.stack))
+        told = (failure.reason, failure.stack, failure.awaits)
+        return Statement(STILL, (*self._place, *told))
 
-    async def _write(self, statements: Sequence[Statement], *, outcome: str | None) -> None:
+    async def _write(
+        self,
+        statements: Sequence[Statement],
+        *,
+        outcome: str | None,
+        made: Any = None,  # noqa: ANN401  # as above
+    ) -> None:
         """Write beside the model, where its owner believes it to be; with an outcome it is done."""
         model, what = self._keyed.model, f"parked {self._what}"
         deeds: list[Statement] = []
-        if outcome is not None:
+        if outcome is not None and self._by:
             deeds = [noted(by=self._by, what=what, about=about(*self._place), outcome=outcome)]
-        statement = guarded(stayed(model, self._at), [*statements, *deeds])
-        await self._pool.fetchval(statement.sql, *statement.args)
+        fence = stayed(model, self._at)
+        if made is None:
+            await write_behind(fence, self._pool, [*statements, *deeds])
+        else:
+            await self._keyed.write(made, fence, [*statements, *deeds])
         if outcome is not None:
             _logger.info(
                 "parked.answered", projection=model.name, what=what, key=self._key, outcome=outcome

@@ -21,6 +21,7 @@ _CARRIED: Final = {
     "correlationid": "ce_correlationid",
     "causationid": "ce_causationid",
     "traceparent": "traceparent",
+    "depth": "ce_depth",
 }
 
 

@@ -1,0 +1,218 @@
+"""A reaction as its owner runs it: decided with nothing written, then one short transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from crm_events.errors import DestroyedKeyError, MissingKeyError
+
+from crm_chassis import metrics
+from crm_chassis.deciding.draft import CAUSATION, CORRELATION, DEPTH, Cause, Draft
+from crm_chassis.deciding.news import is_news, news_after
+from crm_chassis.deciding.refused import ERASED, Refused, noted
+from crm_chassis.log.entries import EventTooLargeError, VersionConflictError
+from crm_chassis.log.logged import QUARANTINED
+from crm_chassis.projection.checkpoints import write_behind
+from crm_chassis.projection.keyed import Keyed
+from crm_chassis.projection.parking import KeptAsideError, customer_text, is_data_error
+from crm_chassis.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+    from crm_chassis.clock import Clock
+    from crm_chassis.deciding.reaction import Reaction
+    from crm_chassis.log.append import Log
+    from crm_chassis.log.entries import Statement
+    from crm_chassis.log.logged import LoggedEvent
+    from crm_chassis.projection.checkpoints import Move
+    from crm_chassis.projection.parking import Tally, Waiting
+
+DEEPEST: Final = 16
+"""Reactions to reactions, also across services: one more is a loop."""
+MOST_ATTEMPTS: Final = 5
+
+
+BEGIN: Final = """
+insert into projection_checkpoint (name, version, epoch, xid, gp)
+select $1, $2, p.epoch, p.xid, p.gp from (
+    select 1 as choice, c.epoch, c.xid, c.gp
+    from projection_checkpoint c where c.name = $1 and c.version < $2
+    union all (
+        select 2, l.epoch, l.xid, l.gp from log l
+        where l.epoch < (select max(epoch) from log_epoch)
+           or l.xid < pg_snapshot_xmin(pg_current_snapshot())
+        order by l.epoch desc, l.xid desc, l.gp desc limit 1)
+    union all select 3, 0, '0'::xid8, 0
+) p order by p.choice, p.epoch desc, p.xid desc, p.gp desc limit 1
+on conflict do nothing
+"""
+
+
+class TooDeepError(Exception):
+    """Reactions follow one from another without an end: this one is not done."""
+
+
+@dataclass(slots=True)
+class Reacted:
+    """What events come to: decisions, and what was refused."""
+
+    draft: Draft
+    refused: list[Refused] = field(default_factory=list[Refused])
+    acted: int = 0
+    history: int = 0
+
+
+class KeyedReaction(Keyed[Reacted]):
+    """A reaction: events become commands, and those events of streams of this service."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        reaction: Reaction,
+        *,
+        log: Log,
+        clock: Clock,
+        mint_id: Callable[[], UUID],
+    ) -> None:
+        super().__init__(pool, reaction)
+        self._reaction = reaction
+        self._log = log
+        self._clock = clock
+        self._mint_id = mint_id
+
+    async def make(
+        self,
+        entries: Sequence[LoggedEvent[Any]],
+        *,
+        waiting: Waiting,
+        tally: Tally | None = None,
+        only: str | None = None,
+    ) -> Reacted:
+        del only  # a reaction's keys are customers, and each event has one
+        reacted = Reacted(await Draft.on(self._log, mint_id=self._mint_id))
+        news_from = await news_after(self._pool)
+        for entry in entries:
+            customer = customer_text(entry.partition_key)
+            if waiting.holds(customer, entry):
+                continue
+            failure: Exception | None = None
+            if not is_news(entry, news_from):
+                reacted.history += 1
+            elif entry.type == QUARANTINED:
+                failure = KeptAsideError(entry)
+            else:
+                failure = await self._react(entry, reacted, waiting)
+            if failure is not None:
+                waiting.park(customer, entry, failure)
+            if tally is not None:
+                tally.note(failure)
+        return reacted
+
+    async def write(self, made: Reacted, fence: Statement, also: Sequence[Statement]) -> float:
+        draft = made.draft
+        notes = noted(self.model.name, made.refused)
+        began = time.perf_counter()
+        if draft.appends:
+            await self._log.append(
+                epoch=draft.epoch,
+                streams=draft.appends,
+                also=[*draft.timers(), *notes, *also],
+                fence=fence,
+            )
+        else:
+            if made.refused:
+                await self._log.confirm(draft.epoch)
+            await write_behind(fence, self._pool, [*notes, *also])
+        self._count(made)
+        return time.perf_counter() - began
+
+    def keys_of(self, entry: LoggedEvent[Any]) -> list[str]:
+        return [customer_text(entry.partition_key)]
+
+    def blames(self, error: Exception) -> bool:
+        if isinstance(error, MissingKeyError):  # to seal with
+            return not self._patience.lasts
+        return is_data_error(error) or isinstance(error, (EventTooLargeError, DestroyedKeyError))
+
+    def halves(self, error: Exception) -> bool:
+        """Others may have changed the stream of one of them alone."""
+        return self.blames(error) or isinstance(error, VersionConflictError)
+
+    async def register(self) -> None:
+        """It begins at the end of the log, or where an earlier version of it stands."""
+        await self._pool.execute(BEGIN, self.model.name, self.model.version)
+
+    async def _take(
+        self,
+        entries: Sequence[LoggedEvent[Any]],
+        move: Move,
+        refused: dict[str, Exception] | None = None,
+    ) -> float:
+        for _ in range(MOST_ATTEMPTS - 1 if len(entries) == 1 else 0):
+            with contextlib.suppress(VersionConflictError):
+                return await super()._take(entries, move, refused)
+        return await super()._take(entries, move, refused)
+
+    async def _react(
+        self, entry: LoggedEvent[Any], reacted: Reacted, waiting: Waiting
+    ) -> Exception | None:
+        """Decide on what follows from an event, all of it or nothing; why it cannot be done."""
+        draft = reacted.draft
+        before = draft.kept()
+        refused: list[Refused] = []
+        try:
+            waiting.refuse(customer_text(entry.partition_key))
+            cause = self._cause(entry)
+            for directive in self._reaction.directives(entry):
+                try:
+                    await draft.apply(
+                        directive.decider, directive.stream_id, directive.command, cause=cause
+                    )
+                except Refusal as refusal:
+                    refused.append(Refused.of(entry.event_id, refusal))
+        except DestroyedKeyError:  # found when it was to be sealed
+            draft.restore(before)
+            reacted.refused.append(Refused(entry.event_id, ERASED, "The subject was erased."))
+            return None
+        except Exception as error:
+            draft.restore(before)
+            if not waiting.parks(error):
+                raise
+            return error
+        reacted.refused += refused
+        reacted.acted += 1
+        return None
+
+    def _cause(self, entry: LoggedEvent[Any]) -> Cause:
+        told = entry.recorded.meta
+        depth = _depth(told.get(DEPTH)) + 1
+        if depth >= DEEPEST:
+            raise TooDeepError(f"{depth} reactions, each to the one before")
+        meta = {
+            **told,
+            CAUSATION: str(entry.event_id),
+            CORRELATION: told.get(CORRELATION, str(entry.event_id)),
+            DEPTH: str(depth),
+        }
+        return Cause(self._clock(), meta)
+
+    def _count(self, made: Reacted) -> None:
+        for outcome, count in (
+            ("acted", made.acted),
+            ("refused", len(made.refused)),
+            ("history", made.history),
+        ):
+            if count:
+                metrics.REACTIONS.labels(reaction=self.model.name, outcome=outcome).inc(count)
+
+
+def _depth(told: str | None) -> int:
+    """Of a cause: 0 where it says nothing that can be read."""
+    return int(told) if told is not None and told.isascii() and told.isdigit() else 0

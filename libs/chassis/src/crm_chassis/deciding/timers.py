@@ -1,0 +1,150 @@
+"""Timers that are due: each becomes a command; what follows clears it in the same transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from crm_events.errors import DestroyedKeyError
+
+from crm_chassis import metrics
+from crm_chassis.database import pause
+from crm_chassis.deciding.decider import Timer
+from crm_chassis.deciding.draft import Cause, Draft
+from crm_chassis.deciding.refused import ERASED, Refused, noted
+from crm_chassis.errors import backoff, is_dependency_error, sqlstate
+from crm_chassis.log.entries import Statement, VersionConflictError
+from crm_chassis.projection.checkpoints import LOST, write_behind
+from crm_chassis.refusal import Refusal
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+    from crm_chassis.clock import Clock
+    from crm_chassis.deciding.decider import Decider
+    from crm_chassis.lease import Lease
+    from crm_chassis.log.append import Log
+
+LOOK_EVERY_S: Final = 1.0
+AT_ONCE: Final = 100
+WITHOUT_LEASE_SECONDS: Final = 0.5
+MOST_ATTEMPTS: Final = 5
+AGAIN_AFTER: Final = timedelta(minutes=10)
+"""A timer that its stream cannot be told of is put off by so much, and reported each time."""
+
+DUE: Final = """
+select t.stream_id, t.name, t.decider, t.due_at from timer t
+where t.due_at <= $1 and t.decider = any($2::text[]) order by t.due_at, t.stream_id limit $3
+"""
+RANG: Final = "delete from timer where stream_id = $1 and name = $2 and due_at = $3"
+AGAIN: Final = """
+update timer set due_at = $4 where stream_id = $1 and name = $2 and due_at = $3
+"""
+
+_logger = structlog.stdlib.get_logger(__name__)
+
+
+class Timers:
+    """Rings timers while the lease is held: within about a second of when they are due."""
+
+    def __init__(  # noqa: PLR0913  # collaborators, each named at the call
+        self,
+        *,
+        pool: asyncpg.Pool,
+        log: Log,
+        deciders: Sequence[Decider[Any, Any]],
+        lease: Lease,
+        clock: Clock,
+        mint_id: Callable[[], UUID],
+    ) -> None:
+        self._pool = pool
+        self._log = log
+        self._deciders = {decider.name: decider for decider in deciders}
+        self._lease = lease
+        self._clock = clock
+        self._mint_id = mint_id
+
+    async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        """Ring until `stop`; finishes the timer it is at."""
+        attempt = 0
+        while not stop.is_set():
+            beat()
+            if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
+                continue
+            try:
+                more = await self.turn(beat=beat)
+                attempt = 0
+            except Exception as error:
+                if not is_dependency_error(error):
+                    raise
+                _logger.warning("timers.interrupted", error=type(error).__name__)
+                await pause(stop, backoff(attempt))
+                attempt += 1
+                continue
+            if not more:
+                await pause(stop, LOOK_EVERY_S)
+
+    async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
+        """Ring what is due, at most 100; is there more at once?"""
+        now = self._clock()
+        rows = await self._pool.fetch(DUE, now, list(self._deciders), AT_ONCE)
+        late = (now - rows[0]["due_at"]).total_seconds() if rows else 0.0
+        metrics.TIMERS_LATE_SECONDS.set(late)
+        for row in rows:
+            beat()
+            if not self._lease.held:
+                return False
+            timer = Timer(row["name"], row["due_at"])
+            await self._ring(self._deciders[row["decider"]], row["stream_id"], timer)
+        return len(rows) == AT_ONCE
+
+    async def _ring(self, decider: Decider[Any, Any], stream_id: UUID, timer: Timer) -> None:
+        place = (stream_id, timer.name, timer.due_at)
+        try:
+            for _ in range(MOST_ATTEMPTS):
+                try:
+                    await self._tell(decider, stream_id, timer)
+                except VersionConflictError:
+                    continue
+                return
+        except Exception as error:
+            if sqlstate(error) == LOST:
+                return  # it was set anew or cleared meanwhile, or another process rang it
+            if is_dependency_error(error):
+                raise
+            _logger.exception("timer.broken", decider=decider.name, timer=timer.name)
+            await self._pool.execute(AGAIN, *place, self._clock() + AGAIN_AFTER)
+
+    async def _tell(self, decider: Decider[Any, Any], stream_id: UUID, timer: Timer) -> None:
+        """Decide and append. Raises VersionConflictError, and KM001 where it is no timer now."""
+        fence = Statement(RANG, (stream_id, timer.name, timer.due_at))
+        draft = await Draft.on(self._log, mint_id=self._mint_id)
+        refused: list[Refused] = []
+        try:
+            command = decider.ring(stream_id, timer)
+            await draft.apply(decider, stream_id, command, cause=Cause(self._clock()))
+        except Refusal as refusal:
+            refused.append(Refused.of(stream_id, refusal))
+        if draft.appends:
+            after = draft.timer(stream_id, timer.name)
+            if after is not None and after.due_at > timer.due_at:
+                fence = Statement(AGAIN, (stream_id, timer.name, timer.due_at, after.due_at))
+            others = draft.timers(but=(stream_id, timer.name))
+            try:
+                await self._log.append(
+                    epoch=draft.epoch, streams=draft.appends, also=others, fence=fence
+                )
+            except DestroyedKeyError:
+                refused.append(Refused(stream_id, ERASED, "The subject was erased."))
+            else:
+                metrics.TIMERS.labels(decider=decider.name, outcome="acted").inc()
+                return
+        await self._log.confirm(draft.epoch)
+        await write_behind(fence, self._pool, noted(decider.name, refused))
+        outcome = "refused" if refused else "acted"
+        metrics.TIMERS.labels(decider=decider.name, outcome=outcome).inc()
