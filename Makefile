@@ -58,8 +58,9 @@ fmt: $(READY) ## format, and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-generate: $(READY) ## write JSON Schemas anew from the event classes
+generate: $(READY) ## write JSON Schemas and the AsyncAPI document anew from the event classes
 	@$(BIN)/python -m crm_events.schemas
+	@$(BIN)/python -m crm_events.asyncapi
 
 lock: $(READY) ## renew requirements.lock and the peers' own (hashes, no hosts)
 	@$(BIN)/uv lock --quiet --upgrade

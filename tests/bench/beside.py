@@ -15,7 +15,7 @@ HEAD = """\
 ## Beside the peers
 
 Each in its durable mode, in one run with the Kith beside it; of a latency, more times is slower.
-Back: from the kill until events are folded again, with the start of the process and all timeouts.
+Back: from the kill until events are taken again, with the start of the process and all timeouts.
 
 | row | who | figure | Kith is | CPU s/M | memory, MB | correct | back, s | promises | measured |
 |---|---|---|---|---|---|---|---|---|---|"""

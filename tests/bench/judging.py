@@ -117,13 +117,15 @@ def _judge(bar: Bar, runs: Sequence[Run]) -> Verdict:
 def _compared(bar: Bar, runs: Sequence[Run]) -> float | None:
     """What the ceiling, Kith's first contestant or the peer of that name reached.
 
-    Where several begin with the name, they are one peer's modes and the best counts.
+    Where several begin with the name, they are one peer's modes and the best counts; those that
+    were killed do not.
     """
     if bar.over == "ceiling":
         return middle(first(runs, "ceiling"), bar.figure)
     if bar.over == "first":
         return middle(first(runs, "kith"), bar.figure)
-    names = {run.who for run in runs if run.kind == "peer" and run.who.startswith(bar.over)}
+    peers = {run.who for run in runs if run.kind == "peer" and "back_s" not in run.figures}
+    names = {who for who in peers if who.startswith(bar.over)}
     modes = {bar.over} & names or names
     reached = [middle(of(runs, "peer", who), bar.figure) for who in modes]
     found = [one for one in reached if one is not None]

@@ -78,6 +78,7 @@ def test_a_peer_in_several_modes_is_judged_by_its_best_one_and_not_by_one_that_w
         ran("kith", 60),
         ran("peer", 30, who="pyeventsourcing default"),
         ran("peer", 40, who="pyeventsourcing functions"),
+        ran("peer", 90, who="pyeventsourcing functions, kill -9", figures={"back_s": 1.0}),
         ran("peer", 20, who="Quix"),
         ran("peer", 90, who="Quix, kill -9 in the middle"),
     ]

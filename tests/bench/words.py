@@ -42,7 +42,7 @@ def correct(runs: Sequence[Run]) -> str:
 
 
 def back(runs: Sequence[Run]) -> str:
-    """Seconds from a kill until events were folded again; empty where nobody was killed."""
+    """Seconds from a kill until events were taken again; empty where nobody was killed."""
     seconds = middle(runs, "back_s")
     return "" if seconds is None else plain(seconds)
 

@@ -82,6 +82,11 @@ def test_good_settings_are_read_and_the_first_key_is_the_current_one(environment
         ("PROBE_INSTANCE", "two words", "right form"),
         ("PROBE_SHUTDOWN_SECONDS", "60", "is refused"),
         ("PROBE_LOG_FORMAT", "yaml", "is refused"),
+        ("PROBE_WRITES", "contacts.person.linked", "must be <type>:<version>"),
+        ("PROBE_WRITES", "contacts.person.linked:one", "must be <type>:<version>"),
+        ("PROBE_WRITES", "contacts.person.linked:1,contacts.person.linked:1", "twice"),
+        ("PROBE_WRITES", "contacts.person.linked:99", "cannot be written as version 99"),
+        ("PROBE_WRITES", "sales.deal.imagined:1", "is no type of the contract"),
     ],
 )
 def test_an_unsafe_setting_stops_the_start_by_name(environment, name, value, says):
@@ -115,6 +120,21 @@ def test_no_secret_is_shown_by_the_settings_themselves(environment):
     assert "hunter2" not in shown
     assert ENCODED not in shown
     assert repr(KEY) not in shown
+
+
+def test_versions_of_events_to_write_are_read_from_one_setting(environment):
+    environment(PROBE_WRITES="contacts.person.linked:1, contacts.person.unlinked:1")
+
+    writes = load_settings(ProbeSettings).writes
+
+    assert writes == {"contacts.person.linked": 1, "contacts.person.unlinked": 1}
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_without_it_each_is_written_as_the_release_has_it(environment, nothing):
+    environment(PROBE_WRITES=nothing)
+
+    assert load_settings(ProbeSettings).writes == {}
 
 
 @pytest.mark.parametrize(

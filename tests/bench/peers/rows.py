@@ -16,9 +16,9 @@ ENGINES: Final[Mapping[str, Sequence[Engine]]] = {
 }
 """Who is meant to run; where one is missing, the page says so."""
 PEERS: Final[Peers] = {
-    "append.streams": appending.contestants(threads=(1, 8, 32), batch=1),
+    "append.streams": appending.contestants(threads=(1, 8, 32), batch=1, killed_at=8),
     "append.streams.unique": appending.contestants(threads=(1, 8, 32), batch=1),
-    "append.facts": appending.contestants(threads=(1, 8), batch=100),
+    "append.facts": appending.contestants(threads=(1, 8), batch=100, killed_at=8),
     "fold.zipf": scoring.contestants(ENGINES["fold.zipf"], killed=False),
     "tail.10": reading.contestants(page=10),
     "tail.100": reading.contestants(page=100),

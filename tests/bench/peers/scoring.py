@@ -32,7 +32,7 @@ def contestants(engines: Sequence[Engine], *, killed: bool) -> Contestants:
             events = bench.size(engine.events, quick=QUICK_EVENTS)
             await publish(bench.kafka, TOPICS[events], events)
             found.append(_contestant(bench, engine, command, events, killed=False))
-            if killed and not engine.pinned:
+            if killed:
                 found.append(_contestant(bench, engine, command, events, killed=True))
         yield found
 

@@ -7,7 +7,7 @@ import contextlib
 import time
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from operator import itemgetter
 
 import asyncpg
@@ -18,11 +18,13 @@ from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.tail import position_of
 
+from tests.bench import bare_latency
+from tests.bench.bare_latency import Bare
 from tests.bench.bench import Bench
 from tests.bench.load import Sample, customer, latency, open_loop, samples
 from tests.bench.processes import running, service
 from tests.bench.product import analytics_on, contacts_on, mint, order
-from tests.bench.row import Contestant, Row, Run, at_most
+from tests.bench.row import Contestant, Kind, Row, Run, at_most
 from tests.bench.topics import drop_topics
 
 RATE = 1_000
@@ -89,12 +91,13 @@ class Watch:
         return found
 
 
-async def measured(
+async def measured(  # each named at the call
     bench: Bench,
     who: str,
     watch: Watch,
     send: Callable[[Sequence[Sample], float], Awaitable[None]],
     *,
+    kind: Kind = "kith",
     at_once: int = BATCH,
     before: int = 0,
 ) -> Run:
@@ -103,7 +106,7 @@ async def measured(
     `before`: events that the model counts already.
     """
     warm, seconds = lasting(bench)
-    events = list(people_only((warm + seconds) * RATE))
+    events = events_of(bench)
 
     async def begin(n: int, due: float) -> None:
         await send(events[n * at_once : (n + 1) * at_once], due)
@@ -122,7 +125,7 @@ async def measured(
     every = await watch.took()
     took = [seconds for since, seconds in every if since >= began + warm]
     return timed.run(
-        "kith",
+        kind,
         who,
         events=len(took),
         latency=latency(took, late),
@@ -134,6 +137,11 @@ async def measured(
 def lasting(bench: Bench) -> tuple[int, int]:
     """Seconds of warming up, and those that count."""
     return (0, QUICK_SECONDS) if bench.quick else (WARM_SECONDS, SECONDS)
+
+
+def events_of(bench: Bench) -> list[Sample]:
+    """Those of the warm-up, and those that count."""
+    return list(people_only(sum(lasting(bench)) * RATE))
 
 
 def people_only(count: int) -> Iterator[Sample]:
@@ -155,7 +163,26 @@ async def own(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             watch = Watch(core.pool, "timeline", OWN)
             return await measured(bench, "contacts' timeline", watch, _appending(core, watch))
 
-    yield (kith,)
+    yield kith, lambda: _bare(bench, bare_latency.own, "timeline", OWN)
+
+
+async def _bare(
+    bench: Bench,
+    opened: Callable[[Bench, str], AbstractAsyncContextManager[tuple[asyncpg.Pool, Bare]]],
+    model: str,
+    count: str,
+) -> Run:
+    async with opened(bench, model) as (pool, bare):
+        bare.prepare(events_of(bench), at_once=BATCH)
+        watch = Watch(pool, model, count)
+
+        async def send(batch: Sequence[Sample], _: float) -> None:
+            await bare.append(batch)
+            now = time.perf_counter()
+            for one in batch:
+                watch.expect(f"m{one.number}", now)
+
+        return await measured(bench, "bare drivers", watch, send, kind="ceiling")
 
 
 def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant]]]:  # noqa: FBT001
@@ -193,7 +220,10 @@ def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant
                     bench, "collector to score", watch, send, at_once=HTTP_BATCH, before=PEOPLE
                 )
 
-        yield (kith,)
+        if by_http:
+            yield (kith,)
+        else:
+            yield kith, lambda: _bare(bench, bare_latency.other, "score.engagement", SCORED)
 
     return opened
 
@@ -259,7 +289,10 @@ ROWS = (
         figure="p99_ms",
         unit="ms",
         keys="500 customers",
-        promises={"contacts' timeline": "durable; exactly once in the read model"},
+        promises={
+            "contacts' timeline": "durable; exactly once in the read model",
+            "bare drivers": "the same steps in one process, sealed beforehand; nothing opened",
+        },
         runs=2,
     ),
     Row(
@@ -272,7 +305,9 @@ ROWS = (
         reference="Streams exactly-once 153, Quix 140, prototype 64 to 77",
         keys="500 customers",
         promises={
-            "analytics' score": "durable; exactly once in the other service's score, in order"
+            "analytics' score": "durable; exactly once in the other service's score, in order",
+            "bare drivers": "the same steps in one process; counted, not scored; no headers, "
+            "no marks, no lease: a crash loses or doubles",
         },
         runs=2,
     ),

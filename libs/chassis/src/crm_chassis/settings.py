@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from crm_events.keys import Kek
+from crm_events.topics import CONTRACT
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -24,6 +25,7 @@ from crm_chassis.lifecycle import LONGEST_STOP_S
 
 KEY_BYTES: Final = 32
 MOST_KEKS: Final = 8
+MOST_WRITES: Final = 64
 
 
 class UnsafeSettingsError(Exception):
@@ -61,6 +63,20 @@ def parse_keks(text: str) -> tuple[Kek, ...]:
     return tuple(keks.values())
 
 
+def parse_writes(text: str) -> dict[str, int]:
+    """Versions of events to write, from "type:version[,type:version]"; checked against CONTRACT."""
+    writes: dict[str, int] = {}
+    for part in filter(None, text.split(",", MOST_WRITES)):
+        name, _, version = part.strip().rpartition(":")
+        if not name or not version.isdecimal():
+            raise ValueError("must be <type>:<version>, several separated by commas")
+        if name in writes:
+            raise ValueError(f"names {name} twice")
+        writes[name] = int(version)
+    CONTRACT.writing(writes)
+    return writes
+
+
 def _database_url(secret: SecretStr) -> SecretStr:
     try:
         url = urlsplit(secret.get_secret_value())
@@ -94,6 +110,7 @@ SecretKey = Annotated[SecretBytes, _from_text(decode_key)]
 Keks = Annotated[
     tuple[InstanceOf[Kek], ...], NoDecode, _from_text(parse_keks), Field(min_length=1, repr=False)
 ]
+Writes = Annotated[dict[str, int], NoDecode, _from_text(parse_writes)]
 
 
 class ServiceSettings(BaseSettings):
@@ -120,6 +137,8 @@ class ServiceSettings(BaseSettings):
     """Tells replicas apart (Kafka's static membership): unique, and the same after a restart."""
     log_format: Literal["auto", "json", "console"] = "auto"
     migrate_on_start: bool = True
+    writes: Writes = Field(default_factory=dict[str, int])
+    """Events that are written in another version than this release would write: "type:version"."""
     stall_seconds: float = Field(default=30.0, ge=5, le=600)
     """A loop that shows no progress for so long makes /livez fail."""
     shutdown_seconds: float = Field(default=LONGEST_STOP_S, ge=1, le=LONGEST_STOP_S)

@@ -164,16 +164,23 @@ async def test_an_unreadable_record_is_passed_over(
 
 
 async def test_what_is_known_already_takes_no_transaction_id(
-    outbox: KeyOutbox, reader: KeyReader, pool: asyncpg.Pool
+    outbox: KeyOutbox, pool: asyncpg.Pool, kafka: str, topic_name: str
 ) -> None:
     await mint(pool)
     await outbox.turn()
-    next_before = await pool.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text")
 
-    await read_to_the_end(reader)
+    taken: list[int] = []
+    for _ in range(3):  # something else of this server may take one meanwhile, if not each time
+        reader = KeyReader(pool=pool, service="probe", bootstrap=kafka, topic=topic_name)
+        before = await next_transaction_id(pool)
+        await read_to_the_end(reader)
+        taken.append(await next_transaction_id(pool) - before)
 
-    next_after = await pool.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text")
-    assert next_after == next_before
+    assert 0 in taken
+
+
+async def next_transaction_id(pool: asyncpg.Pool) -> int:
+    return int(await pool.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text"))
 
 
 async def test_a_keys_topic_that_is_not_compacted_is_refused_by_name(

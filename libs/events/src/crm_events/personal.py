@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar, final
 
 from pydantic_core import CoreSchema, core_schema
 
@@ -20,6 +20,9 @@ class Hidden:
 
     __slots__ = ()
 
+    SCHEMA: ClassVar[JsonSchemaValue] = {"not": {}}
+    """Nothing hidden is ever written: see `crm_events.schemas`."""
+
     def __repr__(self) -> str:
         return "***"
 
@@ -33,8 +36,7 @@ class Hidden:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Nothing hidden is ever written: see `crm_events.schemas`."""
-        return {"not": {}}
+        return dict(cls.SCHEMA)
 
 
 @final

@@ -28,7 +28,7 @@ from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
 from crm_chassis.watchdog import run_watchdog
-from crm_events.topics import ACTIVITY, CONTRACT, PEOPLE, PURCHASES
+from crm_events.topics import CONTRACT, HEARD_BY
 
 from analytics.buying.api import buying_router
 from analytics.buying.buying import buying
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "analytics"
 MIGRATIONS: Final = "analytics:migrations"
-HEARS: Final = (PEOPLE.name, ACTIVITY.name, PURCHASES.name)
+HEARS: Final = tuple(topic.name for topic in HEARD_BY[SERVICE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,13 @@ class Core:
         wakeups = Wakeups(pool)
         keyring = Keyring(pool, settings.keks)
         models = settings.models
+        contract = CONTRACT.writing(settings.writes)
         return cls(
             pool=pool,
             clock=clock,
             wakeups=wakeups,
             keyring=keyring,
-            log=Log(pool=pool, contract=CONTRACT, keyring=keyring, clock=clock, wakeups=wakeups),
+            log=Log(pool=pool, contract=contract, keyring=keyring, clock=clock, wakeups=wakeups),
             models=models,
             links=links([model.model_id for model in models]),
             scores=tuple(engagement(model) for model in models),

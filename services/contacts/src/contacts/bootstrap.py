@@ -30,7 +30,7 @@ from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
 from crm_chassis.watchdog import run_watchdog
-from crm_events.topics import CONTRACT, SCORES
+from crm_events.topics import CONTRACT, HEARD_BY
 
 from contacts.collector.api import collector_routes
 from contacts.collector.collector import Collector, Rules
@@ -78,7 +78,8 @@ class Core:
     def of(cls, settings: ContactsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:
         wakeups = Wakeups(pool)
         keyring = Keyring(pool, settings.keks)
-        log = Log(pool=pool, contract=CONTRACT, keyring=keyring, clock=clock, wakeups=wakeups)
+        contract = CONTRACT.writing(settings.writes)
+        log = Log(pool=pool, contract=contract, keyring=keyring, clock=clock, wakeups=wakeups)
         return cls(pool, clock, wakeups, keyring, log)
 
 
@@ -207,7 +208,7 @@ def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) ->
         pool=pool,
         bootstrap=settings.kafka_bootstrap,
         service=SERVICE,
-        topics=[SCORES.name],
+        topics=[topic.name for topic in HEARD_BY[SERVICE]],
         instance=settings.instance,
         wake=core.wakeups.signal,
     )

@@ -39,7 +39,7 @@ def _no_ring(stream_id: UUID, timer: Timer) -> Any:  # noqa: ANN401  # never ret
     raise LookupError(f"stream {stream_id} has no timer {timer.name}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, `Decider[C, S](...)` would raise in Python 3.11
 class Decider(Generic[C, S]):
     """One kind of stream. All functions are pure and total.
 
@@ -60,7 +60,7 @@ class Decider(Generic[C, S]):
     ring: Callable[[UUID, Timer], C] = _no_ring
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # as above
 class Directive(Generic[C, S]):
     """A command for a stream."""
 

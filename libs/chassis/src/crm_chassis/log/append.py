@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -153,10 +154,10 @@ class Log:
             DestroyedKeyError, MissingKeyError: a subject's key is gone or unknown here.
         """
         placed = [
-            (append.stream_id, append.expected_version + n, new)
+            (append.stream_id, append.expected_version + n, self._as_written(new))
             for append in streams
             for n, new in enumerate(append.events, start=1)
-        ] + [(fact.stream_id, 1, fact.event) for fact in facts]
+        ] + [(fact.stream_id, 1, self._as_written(fact.event)) for fact in facts]
         epoch = await self.epoch() if epoch is None else epoch
         recorded_at = self._clock()
         keys = await self._keys([new for *_, new in placed])
@@ -219,6 +220,11 @@ class Log:
         # One round trip: a transaction that waits for its client holds every tail back.
         statement = followed(Statement(APPEND_STREAMS, arguments), also, fence=fence)
         return await self._pool.fetch(statement.sql, *statement.args)
+
+    def _as_written(self, new: NewEvent) -> NewEvent:
+        """The event in the version that the contract has written (`Contract.writes`)."""
+        written = self._contract.as_written(new.event)
+        return new if written is new.event else replace(new, event=written)
 
     async def _keys(self, news: Sequence[NewEvent]) -> Mapping[str, bytes | Destroyed]:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}
