@@ -7,12 +7,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from aiosmtplib import (
-    SMTP,
-    SMTPException,
-    SMTPRecipientsRefused,
-    SMTPResponseException,
-)
+from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 from crm_chassis.effects.intent import Mail
 from crm_chassis.effects.sending import Later, Never, Outcome, Sent, Unknown
@@ -95,8 +90,6 @@ class MailChannel:
                 await client.rcpt(address)
                 given = True  # from here on an answer that does not come leaves it open
                 answer = await client.data(written.as_bytes())
-        except SMTPRecipientsRefused:
-            return Never("the recipient is refused")
         except SMTPResponseException as refused:
             told = f"SMTP {refused.code}"
             return Never(told) if refused.code >= PERMANENT else Later(told)
