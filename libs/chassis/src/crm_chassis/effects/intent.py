@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-MOST_OF_AN_EVENT: Final = 100
-"""Intents that one event may lead to."""
-
 ADD: Final = """
 insert into intent (intent_id, effect, event_id, partition_key, channel, repeats, content)
 select u.intent_id, $1, u.event_id, u.partition_key, u.channel, u.repeats, u.content::jsonb
