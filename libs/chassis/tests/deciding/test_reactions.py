@@ -216,6 +216,20 @@ async def test_who_was_faster_makes_it_decide_anew_and_the_others_are_not_lost(
     assert sorted(await notes(probe)) == ["1", "2", "7", "mine", "mine", "mine"]
 
 
+async def test_a_long_page_is_appended_in_parts(probe: Probe) -> None:
+    runner = reacting(probe, noting())
+    await catch_up(runner)
+    await probe.count(new_id(), *range(100, 350))
+
+    await catch_up(runner)
+
+    assert await notes(probe) == [str(number) for number in range(100, 350)]
+    rows = await probe.pool.fetch(
+        "select count(*) as n from log where type = 'probe.thing.noted' group by xid"
+    )
+    assert max(row["n"] for row in rows) <= 100
+
+
 async def test_the_locks_of_streams_come_before_the_transaction_id(probe: Probe) -> None:
     runner = reacting(probe, noting())
     await catch_up(runner)

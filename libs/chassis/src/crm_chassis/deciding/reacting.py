@@ -56,6 +56,9 @@ class Reacted:
 class KeyedReaction(Keyed[Reacted]):
     """A reaction: events become commands, and those events of streams of this service."""
 
+    most = 100
+    """The streams of so many are appended to in one transaction."""
+
     def __init__(
         self,
         pool: asyncpg.Pool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 import structlog
 from crm_events.errors import MissingKeyError
@@ -12,6 +12,7 @@ from crm_events.errors import MissingKeyError
 from crm_chassis import metrics
 from crm_chassis.projection.around import fold_around
 from crm_chassis.projection.checkpoints import REGISTER, write_behind
+from crm_chassis.projection.pages import PAGE_ROWS
 from crm_chassis.projection.parking import PARKED, Tally, Waiting, is_data_error, key_text
 from crm_chassis.projection.patience import Patience
 
@@ -32,6 +33,9 @@ _logger: Final = structlog.stdlib.get_logger(__name__)
 
 class Keyed(ABC, Generic[P]):
     """`parked` is in step with the model's checkpoint. P: what is made of events, to be written."""
+
+    most: ClassVar[int] = PAGE_ROWS
+    """Events that are taken at once."""
 
     def __init__(self, pool: asyncpg.Pool, model: KeyedModel) -> None:
         self.model = model
@@ -90,13 +94,14 @@ class Keyed(ABC, Generic[P]):
         Raises TooManyFailuresError, what is no matter of an event, and a lost compare-and-set.
         """
         alone = len(entries) == 1
-        try:
-            return await self._take(entries, move)
-        except Exception as error:
-            if not (self.blames(error) if alone else self.halves(error)):
-                raise
-            if alone:
-                return await self._take_refused(entries[0], move, error)
+        if len(entries) <= self.most:
+            try:
+                return await self._take(entries, move)
+            except Exception as error:
+                if not (self.blames(error) if alone else self.halves(error)):
+                    raise
+                if alone:
+                    return await self._take_refused(entries[0], move, error)
         middle = len(entries) // 2
         last = entries[middle - 1]
         half = replace(move, end=last.position, recorded_at=last.recorded_at)
