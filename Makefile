@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-PACKAGES := libs/events libs/chassis libs/stack services/contacts services/analytics
+PACKAGES := libs/events libs/chassis libs/stack services/contacts services/analytics services/sales
 OWN_MODULES := kith-events=crm_events,kith-chassis=crm_chassis
 EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
 

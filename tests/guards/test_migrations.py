@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from crm_chassis import migrations
 from crm_chassis.migrations import running
 
-SERVICES = ("contacts", "analytics")
+SERVICES = ("contacts", "analytics", "sales")
 
 
 def told_by_alembic(location):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from crm_events import analytics, contacts
+from crm_events import analytics, contacts, sales
 from crm_events.downcasters import DOWNCASTERS, WRITES, downcast
 from crm_events.placement import placement
 from crm_events.upcasters import UPCASTERS
@@ -123,13 +123,28 @@ PURCHASES: Final = Topic(
     "contacts.purchases", "contacts", (contacts.OrderCompleted, contacts.OrderRefunded)
 )
 SCORES: Final = Topic("analytics.scores", "analytics", (analytics.ScoreMoved,))
+DEALS: Final = Topic(
+    "sales.deals",
+    "sales",
+    (
+        sales.DealOpened,
+        sales.DealStageChanged,
+        sales.DealAmountChanged,
+        sales.DealCloseDateChanged,
+        sales.DealProductsChanged,
+        sales.DealWon,
+        sales.DealLost,
+        sales.DealReopened,
+        sales.DealReassigned,
+    ),
+)
 
 CONTRACT: Final = Contract(
-    (PEOPLE, ACTIVITY, PURCHASES, SCORES), downcasters=DOWNCASTERS, writes=WRITES
+    (PEOPLE, ACTIVITY, PURCHASES, SCORES, DEALS), downcasters=DOWNCASTERS, writes=WRITES
 )
 
 HEARD_BY: Final[Mapping[str, tuple[Topic, ...]]] = MappingProxyType(
-    {"contacts": (SCORES,), "analytics": (PEOPLE, ACTIVITY, PURCHASES)}
+    {"contacts": (SCORES,), "analytics": (PEOPLE, ACTIVITY, PURCHASES), "sales": (PEOPLE,)}
 )
 """What each service of ours hears of the others. Anybody else may hear any of it."""
 

@@ -20,6 +20,7 @@ from crm_events.envelope import Recorded
 from crm_events.examples import KEY_RECORDS, SUBJECT, TEST_KEK, TEST_KEYS
 from crm_events.examples.samples import SAMPLES
 from crm_events.keys import to_key_record, wrap
+from crm_events.sales import DealFact
 from crm_events.sealing import seal, unseal
 from crm_events.topics import CONTRACT
 
@@ -86,7 +87,7 @@ def _example(event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
         event_id=event_id,
         type=event.type,
         schema_version=event.version,
-        stream_id=customer,
+        stream_id=event.deal_id if isinstance(event, DealFact) else customer,
         stream_version=3,
         partition_key=customer,
         occurred_at=_OCCURRED_AT,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from crm_events import analytics, contacts
+from crm_events import analytics, contacts, sales
 from crm_events.examples import SUBJECT
 from crm_events.money import Money
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CUSTOMER: Final = UUID(SUBJECT)
 _OTHER: Final = UUID("01998a3c-7d00-7000-8000-00000000beef")
+_OWNER: Final = UUID("01998a3c-7d00-7000-8000-000000000b0b")
 _HIT: Final[dict[str, Any]] = {
     "customer_id": _CUSTOMER,
     "message_id": "ajs-next-1758800000000-5f3c",
@@ -45,6 +46,12 @@ _ORDER: Final[dict[str, Any]] = {
 _MAIL: Final = contacts.Identifier(
     namespace=contacts.Namespace.MAIL, value="ada@example.org", given="Ada@Example.org"
 )
+
+_DEAL: Final[dict[str, Any]] = {
+    "deal_id": UUID("01998a3c-7d00-7000-8000-00000000dea1"),
+    "customer_id": _CUSTOMER,
+}
+_EUROS: Final = Money(amount=Decimal("1250.00"), currency="EUR")
 
 SAMPLES: Final[tuple[Event, ...]] = (
     contacts.PersonRegistered(
@@ -88,4 +95,32 @@ SAMPLES: Final[tuple[Event, ...]] = (
         counted=12,
         last_fact_at=datetime(2025, 9, 25, 11, 33, 20, 123456, tzinfo=UTC),
     ),
+    sales.DealOpened(
+        **_DEAL,
+        pipeline="sales",
+        stage="qualified",
+        title="Cups for Ada's café in Zürich",
+        amount=_EUROS,
+        expected_close=date(2025, 12, 31),
+        owner_id=_OWNER,
+    ),
+    sales.DealStageChanged(**_DEAL, pipeline="sales", from_stage="qualified", stage="proposal"),
+    sales.DealAmountChanged(**_DEAL, amount=_EUROS),
+    sales.DealCloseDateChanged(**_DEAL, expected_close=date(2026, 1, 31)),
+    sales.DealProductsChanged(
+        **_DEAL,
+        products=(
+            sales.DealProduct(
+                product_id="p-17",
+                quantity=Decimal("2.5"),
+                unit_price=Money(amount=Decimal("500.00"), currency="EUR"),
+                amount=_EUROS,
+            ),
+        ),
+        amount=_EUROS,
+    ),
+    sales.DealWon(**_DEAL, amount=_EUROS, won_on=date(2025, 12, 30)),
+    sales.DealLost(**_DEAL, reason="price", note="Ada found cheaper cups."),
+    sales.DealReopened(**_DEAL, stage="proposal"),
+    sales.DealReassigned(**_DEAL, owner_id=_OTHER, was_owner_id=_OWNER),
 )

@@ -1,0 +1,1 @@
+"""Accounts: the customers that deals are with, as contacts tells of them."""

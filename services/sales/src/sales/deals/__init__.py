@@ -1,0 +1,1 @@
+"""Deals: what may happen to one, commands over HTTP, the pipeline and its board."""

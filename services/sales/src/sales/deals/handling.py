@@ -1,0 +1,110 @@
+"""Commands for one kind of stream: load, fold, decide, append; answered once and by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from crm_chassis.deciding.draft import CORRELATION, Cause, Draft
+from crm_chassis.errors import sqlstate
+from crm_chassis.http.idempotency import once
+from crm_chassis.http.problems import Problem
+from crm_chassis.http.reads import Receipt
+from crm_chassis.log.entries import VersionConflictError
+from crm_chassis.refusal import Refusal
+from crm_events.errors import MissingKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    import asyncpg
+    from crm_chassis.clock import Clock
+    from crm_chassis.deciding.decider import Decider
+    from crm_chassis.http.terms import CommandTerms
+    from crm_chassis.log.append import Log
+
+MOST_ATTEMPTS: Final = 5
+LOST: Final = frozenset({"40001", "40P01"})
+"""SQLSTATE: older than the stream's last writer; chosen as the victim of a deadlock."""
+
+C = TypeVar("C")
+S = TypeVar("S")
+
+
+class Handler(Generic[C, S]):
+    """Takes commands for the streams of one decider. `unknown` is its refusal that is a 404."""
+
+    def __init__(  # noqa: PLR0913  # collaborators, each named at the call
+        self,
+        decider: Decider[C, S],
+        *,
+        unknown: type[Refusal],
+        pool: asyncpg.Pool,
+        log: Log,
+        clock: Clock,
+        mint_id: Callable[[], UUID],
+    ) -> None:
+        self._decider = decider
+        self._unknown = unknown
+        self._pool = pool
+        self._log = log
+        self._clock = clock
+        self._mint_id = mint_id
+
+    async def handle(self, stream_id: UUID, command: C, terms: CommandTerms) -> Receipt:
+        """Do a command; the receipt of the stream as it is then.
+
+        A conflict is retried in a new transaction, unless the caller stated the version.
+
+        Raises:
+            Refusal, and what `Log.append` raises; a Problem where nobody knows the stream, where
+            others were faster five times in a row, or where the customer's key is not here yet.
+        """
+
+        async def attempt() -> Receipt:
+            return await once(
+                terms.asked, self._pool, Receipt, lambda: self._attempt(stream_id, command, terms)
+            )
+
+        try:
+            return await (_retried(attempt) if terms.if_match is None else attempt())
+        except self._unknown as refusal:
+            raise Problem(404, refusal.name, refusal.detail) from None
+        except MissingKeyError:
+            detail = "The key of this customer is not here yet; try again."
+            raise Problem(503, "key-awaited", detail, headers={"Retry-After": "1"}) from None
+
+    async def _attempt(self, stream_id: UUID, command: C, terms: CommandTerms) -> Receipt:
+        draft = await Draft.on(self._log, mint_id=self._mint_id)
+        await draft.state(self._decider, stream_id)
+        if terms.if_match is not None and draft.version(stream_id) != terms.if_match:
+            raise VersionConflictError(stream_id)
+        cause = Cause(self._clock(), {CORRELATION: terms.request_id})
+        try:
+            await draft.apply(self._decider, stream_id, command, cause=cause)
+        except Refusal:
+            await self._log.confirm(draft.epoch)
+            raise
+        wrote = bool(draft.appends)
+        receipt = Receipt.of(stream_id, draft.version(stream_id), None)
+        keeps = [terms.asked.keeps(receipt, wrote=wrote)] if terms.asked else []
+        if not wrote:
+            for statement in keeps:
+                await self._pool.execute(statement.sql, *statement.args)
+            return receipt
+        appended = await self._log.append(
+            epoch=draft.epoch, streams=draft.appends, also=[*draft.timers(), *keeps]
+        )
+        return Receipt.of(stream_id, receipt.version, appended.position)
+
+
+async def _retried(attempt: Callable[[], Awaitable[Receipt]]) -> Receipt:
+    for _ in range(MOST_ATTEMPTS):
+        try:
+            return await attempt()
+        except VersionConflictError:
+            continue
+        except Exception as error:
+            if sqlstate(error) not in LOST:
+                raise
+    raise Problem(409, "version-conflict", "Others kept changing it; try again.")

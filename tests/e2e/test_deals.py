@@ -1,0 +1,119 @@
+"""A deal with a customer of contacts: heard over Kafka, opened by its key, told over Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer
+from crm_events.codec import read_headers
+from crm_events.topics import DEALS
+from crm_stack.server import free_port
+from system import System
+
+from demo.running import Service
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(120)]
+
+T = TypeVar("T")
+SOON_SECONDS = 20.0
+OWNER = UUID(int=0xB0B)
+
+
+@pytest.fixture(scope="module")
+def service(system: System, tmp_path_factory) -> Iterator[Service]:
+    """Sales in one process, with the keys and the Kafka of contacts."""
+    port = free_port()
+    environment = {
+        name.replace("CONTACTS_", "SALES_", 1): value
+        for name, value in system.contacts.environment.items()
+    } | {
+        "SALES_DATABASE_URL": system.stack.service_database("sales"),
+        "SALES_HTTP_PORT": str(port),
+    }
+    log = tmp_path_factory.mktemp("sales") / "sales.log"
+    service = Service("sales", environment, port, log).start()
+    try:
+        service.wait_ready()
+        yield service
+    finally:
+        assert service.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def deals(system: System, service: Service) -> Iterator[httpx.Client]:
+    with system.caller(service, "deals:read", "deals:write") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def people(system: System) -> Iterator[httpx.Client]:
+    with system.caller(system.contacts, "people:read", "people:write") as client:
+        yield client
+
+
+def soon(ask: Callable[[], T | None]) -> T:
+    """What `ask` finds, as soon as it finds something."""
+    deadline = time.monotonic() + SOON_SECONDS
+    while time.monotonic() < deadline:
+        found = ask()
+        if found is not None:
+            return found
+        time.sleep(0.05)  # noqa: TID251  # another process' read model sets no event here
+    pytest.fail("not found in time")
+
+
+async def published(kafka: str, deal_id: str, count: int) -> list[Any]:
+    """So many records of a deal, as a stranger reads them."""
+    consumer = AIOKafkaConsumer(
+        DEALS.name, bootstrap_servers=kafka, group_id=None, auto_offset_reset="earliest"
+    )
+    found: list[Any] = []
+    await consumer.start()
+    try:
+        async with asyncio.timeout(SOON_SECONDS):
+            while len(found) < count:
+                record = await consumer.getone()
+                envelope = read_headers(record.key, record.headers)
+                if str(envelope.subject) == deal_id:
+                    found.append((envelope, record.value))
+    finally:
+        await consumer.stop()
+    return found
+
+
+def test_a_deal_with_somebody_of_contacts_is_shown_by_name_and_told_sealed(
+    system: System, people: httpx.Client, deals: httpx.Client
+):
+    mail = {"namespace": "mail", "value": "deal@example.org"}
+    registered = people.post(
+        "/people", json={"identifiers": [mail], "profile": {"name": "Dea Example"}}
+    ).json()
+    body = {
+        "customer_id": registered["customer_id"],
+        "pipeline": "sales",
+        "title": "Gläser für das Café",
+        "owner_id": str(OWNER),
+        "amount": {"amount": "1200.50", "currency": "EUR"},
+    }
+
+    def opened() -> httpx.Response | None:
+        answer = deals.post("/deals", json=body)
+        assert answer.status_code in {201, 409}, answer.text
+        return answer if answer.status_code == 201 else None
+
+    deal_id = soon(opened).json()["stream_id"]
+    won = deals.post(f"/deals/{deal_id}/won", json={"won_on": "2026-05-31"})
+
+    told = deals.get(f"/deals/{deal_id}", params={"after": won.json()["position"]}).json()
+    assert (told["customer_name"], told["title"]) == ("Dea Example", "Gläser für das Café")
+    assert (told["status"], told["won_on"]) == ("won", "2026-05-31")
+    records = asyncio.run(published(system.stack.kafka.bootstrap, deal_id, 2))
+    assert [envelope.type for envelope, _ in records] == ["sales.deal.opened", "sales.deal.won"]
+    assert {str(envelope.partition_key) for envelope, _ in records} == {registered["customer_id"]}
+    assert "Gläser".encode() not in b"".join(value for _, value in records)
