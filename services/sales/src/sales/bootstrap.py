@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
 from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
+from crm_chassis.effects.effect import KeyedEffect
+from crm_chassis.effects.sending import Sender
+from crm_chassis.effects.webhook import WebhookChannel
 from crm_chassis.http.app import build_app, probe_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.idempotency import forget_answers
@@ -35,6 +39,7 @@ from sales.accounts.directory import accounts
 from sales.deals import decider
 from sales.deals.api import Deals, deals_routes
 from sales.deals.handling import Handler
+from sales.deals.handover import BACK_OFFICE, hand_over
 from sales.deals.pipeline import pipeline
 from sales.deals.reads import Reads, reads_routes
 
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     import asyncpg
     from crm_chassis.cli import Role
     from crm_chassis.clock import Clock
+    from crm_chassis.effects.webhook import Endpoint
     from crm_chassis.projection.model import ReadModel
     from fastapi import FastAPI
 
@@ -123,12 +129,14 @@ async def run(settings: SalesSettings, role: Role, stop: asyncio.Event) -> bool:
     listening = http_loop(app, host=settings.http_host, port=settings.http_port)
     supervisor.add("http", listening, at_once=True)
     supervisor.add("wakeups", core.wakeups.run)
-    if role.works:
-        _add_work(supervisor, settings, core)
-    try:
-        return await supervisor.run(stop)
-    finally:
-        await close_pool(pool)
+    # No proxy of the environment: it would resolve again what was checked.
+    async with httpx.AsyncClient(trust_env=False) as client:
+        if role.works:
+            _add_work(supervisor, settings, core, client)
+        try:
+            return await supervisor.run(stop)
+        finally:
+            await close_pool(pool)
 
 
 def _health(pool: asyncpg.Pool, stalled: Callable[[], tuple[str, ...]]) -> Health:
@@ -147,9 +155,12 @@ def recovering(settings: SalesSettings, pool: asyncpg.Pool) -> Recovering:
     )
 
 
-def _add_work(supervisor: Supervisor, settings: SalesSettings, core: Core) -> None:
+def _add_work(
+    supervisor: Supervisor, settings: SalesSettings, core: Core, client: httpx.AsyncClient
+) -> None:
     pool, clock = core.pool, core.clock
-    lease = Lease(pool, name="worker", owner=f"{settings.instance} {new_id()}")
+    owner = f"{settings.instance} {new_id()}"
+    lease = Lease(pool, name="worker", owner=owner)
     relay = Relay(
         pool=pool,
         contract=CONTRACT,
@@ -186,3 +197,31 @@ def _add_work(supervisor: Supervisor, settings: SalesSettings, core: Core) -> No
     supervisor.add("keys", keys.run)
     supervisor.add("watchdog", partial(run_watchdog, pool))
     supervisor.add("answers", partial(forget_answers, pool=pool))
+    if settings.back_office is not None:
+        effects = effects_of(core, lease)
+        sender = sender_of(settings.back_office, core, lease=lease, owner=owner, client=client)
+        supervisor.add("effects", effects.run)
+        supervisor.add("sender", sender.run)
+
+
+def effects_of(core: Core, lease: Lease) -> Projector:
+    """What writes down whom to tell; beside the read models, which wait for nobody's telling."""
+    return Projector(
+        pool=core.pool,
+        log=core.log,
+        models=(),
+        keyed=[KeyedEffect(core.pool, hand_over)],
+        lease=lease,
+        wake=core.wakeups.subscribe(),
+        clock=core.clock,
+    )
+
+
+def sender_of(
+    back_office: Endpoint, core: Core, *, lease: Lease, owner: str, client: httpx.AsyncClient
+) -> Sender:
+    """What tells them."""
+    webhooks = WebhookChannel({BACK_OFFICE: back_office}, client=client, clock=core.clock)
+    return Sender(
+        pool=core.pool, channels={"webhook": webhooks}, lease=lease, owner=owner, clock=core.clock
+    )

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from crm_chassis.effects.webhook import Endpoint, is_secret
 from crm_chassis.settings import ServiceSettings
-from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from sales.deals.pipelines import Pipelines, PipelinesError, load_pipelines
@@ -46,5 +47,26 @@ class SalesSettings(ServiceSettings):
         Field(default_factory=lambda: load_pipelines(None)),
     ]
     """The file of pipelines. Without it the one pipeline that comes with the package."""
+    back_office_url: str | None = Field(default=None, min_length=1, max_length=2_000)
+    """Where a deal that was won is told of, as a Standard Webhook; without it nobody is told."""
+    back_office_secret: SecretStr | None = None
+    """What the calls are signed with: "whsec_" and base64."""
+    back_office_inside: bool = False
+    """Its address may be of the company's own network, and http."""
     time_zone: Annotated[InstanceOf[tzinfo], NoDecode, BeforeValidator(_zone)] = UTC
     """Where the company is: a deal that is won without a day is won on the day it is there."""
+
+    @field_validator("back_office_secret")
+    @classmethod
+    def _signs(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not is_secret(secret.get_secret_value()):
+            raise ValueError("must be whsec_ and the base64 of 24 to 64 bytes")
+        return secret
+
+    @property
+    def back_office(self) -> Endpoint | None:
+        """The back office, where the settings say where it is."""
+        if self.back_office_url is None or self.back_office_secret is None:
+            return None
+        secret = self.back_office_secret.get_secret_value()
+        return Endpoint(self.back_office_url, secret, inside=self.back_office_inside)

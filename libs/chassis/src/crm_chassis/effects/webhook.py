@@ -5,7 +5,9 @@ Source: https://github.com/standard-webhooks/standard-webhooks, version 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import binascii
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -28,17 +30,30 @@ CONNECT_WITHIN_S: Final = 5.0
 ANSWER_WITHIN_S: Final = 15.0
 """What Standard Webhooks recommends to wait."""
 LONGEST_RETRY_AFTER_S: Final = 3600.0
+FEWEST_SECRET_BYTES: Final = 24
+MOST_SECRET_BYTES: Final = 64
+"""As Standard Webhooks has it."""
 
 _SLOW_DOWN: Final = frozenset({429, 503})
 _GONE: Final = 410
 
 
+def is_secret(text: str) -> bool:
+    """Is it a secret to sign with: "whsec_" and base64 of 24 to 64 bytes?"""
+    prefix, _, encoded = text.partition("_")
+    try:
+        material = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return prefix == "whsec" and FEWEST_SECRET_BYTES <= len(material) <= MOST_SECRET_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a webhook goes. `secret` is "whsec_" and base64; `inside`: see `outgoing.pinned`."""
+    """Where a webhook goes. `secret`: see `is_secret`; `inside`: see `outgoing.pinned`."""
 
     url: str
-    secret: str
+    secret: str = field(repr=False)
     inside: bool = False
 
 
