@@ -38,8 +38,9 @@ end $$
 BEHIND = """
 select count(*) < 2 or bool_or(exists (
     select from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp)
-) and c.stopped is null) from projection_checkpoint c
+) and c.stopped is null) from projection_checkpoint c where c.name = any($1)
 """
+STOPPED = "select stopped from projection_checkpoint where name = any($1)"
 HEAR = """
 insert into log (epoch, occurred_at, recorded_at, heard_at, sequence, version, schema_version,
                  partition, stream_id, event_id, partition_key, type, topic, data)
@@ -128,11 +129,12 @@ class Sales:
             wake=asyncio.Event(),
             clock=self.core.clock,
         )
+        names = [model.name for model in READ_MODELS]
         async with asyncio.timeout(20):
-            while await self.pool.fetchval(BEHIND):
+            while await self.pool.fetchval(BEHIND, names):
                 # Another database's open transaction may hold the tail back for a moment.
                 await projector.turn() or await asyncio.sleep(0.01)
-        stopped = await self.pool.fetch("select stopped from projection_checkpoint")
+        stopped = await self.pool.fetch(STOPPED, names)
         assert [row["stopped"] for row in stopped] == [None] * len(READ_MODELS)
 
 
