@@ -97,7 +97,7 @@ def test_a_deal_id_is_opened_once():
 
 
 def test_a_deal_is_opened_in_a_pipeline_that_there_is():
-    with pytest.raises(PipelineUnknown):
+    with pytest.raises(PipelineUnknown, match="short, renewal"):
         decide(OpenDeal(DEAL, ANN, "long", "Cups", OWNER), given())
 
 

@@ -283,7 +283,8 @@ def _still_open(state: Deal | None) -> Deal:
 def _pipeline(pipelines: Pipelines, name: str) -> Pipeline:
     pipeline = pipelines.pipeline(name)
     if pipeline is None:
-        raise PipelineUnknown
+        names = ", ".join(one.name for one in pipelines.pipelines)
+        raise PipelineUnknown(f"The pipelines are: {names}.")
     return pipeline
 
 
