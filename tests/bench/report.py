@@ -43,7 +43,8 @@ Every figure is the median of its quiet runs, in brackets the smallest and the l
 and a peer are measured in the same run on the same servers as Kith, in turn; client, product and
 servers share the machine. "Others" is the largest share of the machine that went to processes that
 are not ours in a run that counts. Above {most} no run was quiet and the figure says little: it is
-marked with `!`. Correct: sum and count agree with the oracle.
+marked with `!`. Correct: what the row counts is what was sent; in `whole`, the folds by kind and
+the peers' engines each customer's sum and count are the oracle's.
 
 Bars were set on a quiet machine that also has two cores, with events of 300 bytes whose 50,000
 keys follow Zipf (s = 1). "Reference" is what was measured there (`4k` is 4,000): beside it the
@@ -57,8 +58,9 @@ FIGURES = """\
 LATENCIES = """\
 ## Latencies
 
-Open loop: an event is due at its time whether or not those before it are answered, and its latency
-counts from then. Milliseconds; the last column is how late the generator was, 99th percentile.
+Open loop: an event is due at its time whether or not those before it are answered. The latency of a
+request counts from then, that of a commit from its answer; `growth.*` reads one after the other.
+Milliseconds; the last column is how late the generator was, 99th percentile.
 
 | row | who | p50 | p95 | p99 | largest | generator |
 |---|---|---|---|---|---|---|"""
@@ -93,6 +95,7 @@ def render(rows: Sequence[Row], results: Results) -> str:
         HEAD.format(most=percent(MOST_OTHER)),
         _places([record for _, record in known]),
         _short(known, verdicts),
+        _unmeasured([row for row in rows if row.name not in results.latest]),
         _figures(known, verdicts),
         _latencies(everyone),
         _costs(known),
@@ -146,6 +149,17 @@ def _beyond_ceiling(record: Record, verdict: Verdict) -> str:
         return ""
     missed = top < bar.limit if bar.better == "more" else top > bar.limit
     return f"; the ceiling here is {plain(top)} {bar.unit}" if missed else ""
+
+
+def _unmeasured(rows: Sequence[Row]) -> str:
+    """Rows that the command has and this page has no figures of; empty where there are none."""
+    if not rows:
+        return ""
+    return (
+        "## Not measured so far\n\n"
+        + "\n".join(f"- `{row.name}`: {row.does}" for row in rows)
+        + "\n"
+    )
 
 
 def _figures(known: Iterable[tuple[Row, Record]], verdicts: Mapping[str, Sequence[Verdict]]) -> str:

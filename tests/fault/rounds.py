@@ -42,13 +42,16 @@ def missing_needs(fault: Fault) -> str | None:
 
 
 def schedule(faults: Sequence[Fault], rounds: int, seed: int) -> list[Fault]:
-    """A mixed order: each fault once in a seeded order, then at random by weight."""
+    """A mixed order: each fault once in a seeded order, then at random by weight.
+
+    Those of weight 0 come again only where no others were chosen.
+    """
     rng = random.Random(seed)  # noqa: S311  # a repeatable order
     once = list(faults)
     rng.shuffle(once)
-    often = [fault for fault in faults if fault.weight]
+    often = [fault for fault in faults if fault.weight] or list(faults)
     while len(once) < rounds and often:
-        once.append(rng.choices(often, [fault.weight for fault in often])[0])
+        once.append(rng.choices(often, [fault.weight or 1 for fault in often])[0])
     return once[:rounds]
 
 
@@ -88,6 +91,7 @@ async def run_rounds(
         verdict.answers = {str(status): n for status, n in world.load.answers.items()}
         verdict.rolling_pauses_s = world.notes.pauses_seconds
         verdict.grown_bytes = world.notes.grown_bytes
+        verdict.seconds = time.monotonic() - began
         told(this)
 
 

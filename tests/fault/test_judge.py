@@ -1,8 +1,9 @@
-"""The judge finds what it is there to find: each kind of wrong is shown to it once."""
+"""The judge finds what is wrong in logs, topics, copies and sums, and when a run is not clean."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -181,6 +182,15 @@ def test_a_run_that_was_broken_off_or_misses_a_bar_is_not_clean():
     assert Verdict(1, {}, rounds=good, rolling_pauses_s=[0.8, 2.9]).clean
     assert not Verdict(1, {}, rounds=good, rolling_pauses_s=[0.8, 3.1]).clean
     assert not Verdict(1, {}, rounds=good, grown_bytes=64_000_000).clean
+    assert Verdict(1, {}, rounds=good * 100, seconds=2_399).clean
+    assert not Verdict(1, {}, rounds=good * 100, seconds=2_401).clean
+
+
+def test_what_comes_once_at_most_comes_again_where_nothing_else_was_chosen():
+    often, once = FAULTS[0], replace(FAULTS[1], weight=0)
+
+    assert schedule([once], 5, 1) == [once] * 5
+    assert schedule([once, often], 5, 1).count(once) == 1
 
 
 def test_the_same_seed_gives_the_same_order_and_each_fault_once_before_any_comes_again():

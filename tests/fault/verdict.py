@@ -17,6 +17,9 @@ P99: Final = 0.99
 MEGABYTE: Final = 1_000_000
 LONGEST_ROLLING_PAUSE_S: Final = 3.0
 MOST_GROWN_BYTES: Final = 64 * MEGABYTE
+MANY_ROUNDS: Final = 100
+LONGEST_ROUND_S: Final = 24.0
+"""On average over many rounds: a hundred in forty minutes."""
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Verdict:
     planned: int = 0  # rounds; a run that has fewer was broken off
     rounds: list[Round] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0  # from the first fault on
     accepted: int = 0
     answers: dict[str, int] = field(default_factory=dict)
     rolling_pauses_s: list[float] = field(default_factory=list)
@@ -69,6 +73,8 @@ class Verdict:
         pause = self.rolling_pause_p99_s
         if pause is not None and pause >= LONGEST_ROLLING_PAUSE_S:
             missed.append(f"paused {pause:.2f} s at a rolling SIGTERM, {LONGEST_ROLLING_PAUSE_S} s")
+        if len(self.rounds) >= MANY_ROUNDS and self.seconds > LONGEST_ROUND_S * len(self.rounds):
+            missed.append(f"{self.seconds / 60:.1f} minutes, a hundred rounds are to fit forty")
         if self.grown_bytes >= MOST_GROWN_BYTES:
             missed.append(f"grown by {self.grown_bytes / MEGABYTE:.1f} MB while stalled, 64 MB")
         return missed
@@ -109,7 +115,10 @@ class Verdict:
         for said in self.missed:
             console.print(said, style="red")
         outcome = "clean" if self.clean else "NOT CLEAN"
-        console.print(f"seed {self.seed}: {self.accepted} acknowledged, {outcome}")
+        console.print(
+            f"seed {self.seed}: {len(self.rounds)} rounds in {self.seconds / 60:.1f} minutes, "
+            f"{self.accepted} acknowledged, {outcome}"
+        )
 
 
 def _add(table: Table, name: str, rounds: list[Round]) -> None:

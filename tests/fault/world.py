@@ -108,6 +108,7 @@ class World:
         seed: int,
         long_outage_seconds: float,
     ) -> World:
+        assert isinstance(stack.kafka, KafkaCluster), "faults need brokers of their own"
         nodes = stack.kafka.nodes
         proxies = [
             KafkaProxy(port, node.behind_proxy) for port, node in zip(ports, nodes, strict=True)
