@@ -10,7 +10,7 @@ from tests.bench.peers.engine import SCORING, STREAMS_ONE, WAITING, Engine
 from tests.bench.row import Peers
 
 ENGINES: Final[Mapping[str, Sequence[Engine]]] = {
-    "fold.zipf": (STREAMS_ONE,),
+    "fold.kinds.zipf": (STREAMS_ONE,),
     "latency.other": WAITING,
     "whole": SCORING,
 }
@@ -19,7 +19,7 @@ PEERS: Final[Peers] = {
     "append.streams": appending.contestants(threads=(1, 8, 32), batch=1, killed_at=8),
     "append.streams.unique": appending.contestants(threads=(1, 8, 32), batch=1),
     "append.facts": appending.contestants(threads=(1, 8), batch=100, killed_at=8),
-    "fold.zipf": scoring.contestants(ENGINES["fold.zipf"], killed=False),
+    "fold.kinds.zipf": scoring.contestants(ENGINES["fold.kinds.zipf"], killed=False),
     "tail.10": reading.contestants(page=10),
     "tail.100": reading.contestants(page=100),
     "tail.1000": reading.contestants(page=1_000),

@@ -25,7 +25,7 @@ from tests.bench.bench import Bench
 from tests.bench.filled import add_events, draw
 from tests.bench.load import CUSTOMERS, Keys
 from tests.bench.product import Leads, analytics_on
-from tests.bench.row import Contestant, Row, Run, at_least, of_ceiling, times_peer
+from tests.bench.row import Contestant, Row, Run, at_least, of_ceiling
 
 EVENTS = 500_000
 UNIQUE_EVENTS = 200_000
@@ -185,7 +185,6 @@ ROWS = (
         bars=(
             at_least(95_000, "events/s"),
             of_ceiling(0.7),
-            times_peer(1.0, "Kafka Streams eos, one core"),
         ),
         reference="Kafka Streams exactly-once, warm, on one core 90k; plain loop 140k",
         keys="Zipf",

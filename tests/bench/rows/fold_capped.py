@@ -22,7 +22,7 @@ from tests.bench.bench import Bench
 from tests.bench.heard import as_expected, expected, hear, one_weight_per_kind
 from tests.bench.load import Keys, samples
 from tests.bench.product import analytics_core
-from tests.bench.row import Bar, Contestant, Row, Run, at_least, of_ceiling
+from tests.bench.row import Bar, Contestant, Row, Run, at_least, of_ceiling, times_peer
 from tests.bench.rows.fold import projector
 
 EVENTS: Final = 400_000
@@ -185,6 +185,7 @@ ROWS = (
         folding("Zipf", plain_model),
         at_least(95_000, "events/s"),
         of_ceiling(0.7),
+        times_peer(1.0, "Kafka Streams eos, one core"),
     ),
     _row(
         "fold.capped.zipf",
