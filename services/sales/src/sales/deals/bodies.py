@@ -12,7 +12,7 @@ from crm_events.money import Currency, Money
 from pydantic import BeforeValidator, Field
 
 from sales.deals.pipelines import Name
-from sales.deals.products import MAX_PRODUCTS, Line
+from sales.deals.products import Line
 
 LONGEST_TITLE: Final = 300
 LONGEST_NOTE: Final = 5_000
@@ -35,6 +35,8 @@ def _day(given: object) -> object:
     raise ValueError('is a day, such as "2026-05-31"')
 
 
+MOST_PRODUCTS: Final = 100
+"""Of one call; a deal has twice as many at most."""
 GivenAmount = Annotated[Decimal, BeforeValidator(_decimal, json_schema_input_type=str)]
 """Not negative, at most 6 digits after the point; a number with a point was rounded already."""
 
@@ -93,7 +95,7 @@ class GivenProduct(CommandBody):
 
 
 class Products(CommandBody):
-    products: Annotated[list[GivenProduct], Field(min_length=1, max_length=MAX_PRODUCTS)]
+    products: Annotated[list[GivenProduct], Field(min_length=1, max_length=MOST_PRODUCTS)]
 
 
 class Win(CommandBody):
