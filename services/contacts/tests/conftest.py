@@ -19,6 +19,7 @@ from crm_chassis.migrations.running import migrate
 from crm_chassis.projection.projector import Projector
 from crm_events.keys import Kek
 from fastapi import FastAPI
+from summing import HeldLease
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SCOPES = ("people:read", "people:write", "collector:read")
@@ -36,15 +37,6 @@ select count(*) < 3 or bool_or(exists (
 ) and c.stopped is null) from projection_checkpoint c
 """
 TABLES = ("log", "stream", "reservation", "subject_key", "set_aside")
-
-
-class HeldLease:
-    """A lease for a test's one projector."""
-
-    held = True
-
-    async def wait_held(self, _: float) -> bool:
-        return True
 
 
 @dataclass

@@ -24,6 +24,7 @@ from crm_events.topics import CONTRACT
 from fastapi import FastAPI
 from sales.bootstrap import MIGRATIONS, READ_MODELS, Core, application
 from sales.settings import SalesSettings
+from summing import HeldLease
 from told import NOW, OWNER, PIPELINES
 
 KEK = Kek("kek1", bytes(range(32)))
@@ -49,15 +50,6 @@ values (1, $1, $1, now(), $2, $3, 1, 0, $4, $5, $4, $6, $7, $8::json)
 KEEP_KEY = """
 insert into subject_key (key_id, kek_id, wrapped) values ($1, $2, $3) on conflict do nothing
 """
-
-
-class HeldLease:
-    """A lease for a test's one projector."""
-
-    held = True
-
-    async def wait_held(self, _: float) -> bool:
-        return True
 
 
 @dataclass

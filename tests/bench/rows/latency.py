@@ -161,7 +161,9 @@ async def own(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             await opened.enter_async_context(running(bench, worker=worker))
             await opened.enter_async_context(waking(core))
             watch = Watch(core.pool, "timeline", OWN)
-            return await measured(bench, "contacts' timeline", watch, _appending(core, watch))
+            return await measured(
+                bench, "contacts' timeline", watch, _appending(_log_append(core), watch)
+            )
 
     yield kith, lambda: _bare(bench, bare_latency.own, "timeline", OWN)
 
@@ -175,13 +177,7 @@ async def _bare(
     async with opened(bench, model) as (pool, bare):
         bare.prepare(events_of(bench), at_once=BATCH)
         watch = Watch(pool, model, count)
-
-        async def send(batch: Sequence[Sample], _: float) -> None:
-            await bare.append(batch)
-            now = time.perf_counter()
-            for one in batch:
-                watch.expect(f"m{one.number}", now)
-
+        send = _appending(bare.append, watch)
         return await measured(bench, "bare drivers", watch, send, kind="ceiling")
 
 
@@ -206,7 +202,9 @@ def others(by_http: bool) -> Callable[[Bench], AsyncIterator[Sequence[Contestant
                 if not by_http:
                     await stack.enter_async_context(waking(core))
                     await mint(core.pool, {one.customer_id for one in people_only(PEOPLE)})
-                    return await measured(bench, "analytics' score", watch, _appending(core, watch))
+                    return await measured(
+                        bench, "analytics' score", watch, _appending(_log_append(core), watch)
+                    )
                 client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
                 key = new_write_key()
                 await keep_key(core.pool, key, name="bench", scopes=[COLLECT])
@@ -240,9 +238,15 @@ async def waking(core: Core) -> AsyncIterator[None]:
         await telling
 
 
-def _appending(core: Core, watch: Watch) -> Callable[[Sequence[Sample], float], Awaitable[None]]:
+def _log_append(core: Core) -> Callable[[Sequence[Sample]], Awaitable[object]]:
+    return lambda batch: core.log.append(facts=[order(one) for one in batch])
+
+
+def _appending(
+    append: Callable[[Sequence[Sample]], Awaitable[object]], watch: Watch
+) -> Callable[[Sequence[Sample], float], Awaitable[None]]:
     async def send(batch: Sequence[Sample], _: float) -> None:
-        await core.log.append(facts=[order(one) for one in batch])
+        await append(batch)
         now = time.perf_counter()
         for one in batch:
             watch.expect(f"m{one.number}", now)

@@ -40,12 +40,13 @@ _CONSTANT: Final[tuple[Header, ...]] = (
     ("ce_specversion", b"1.0"),
     ("content-type", b"application/json"),
 )
-_META: Final = {
+META_HEADERS: Final = {
     "correlationid": "ce_correlationid",
     "causationid": "ce_causationid",
     "traceparent": "traceparent",
     "depth": "ce_depth",
 }
+"""The header of each key of an event's meta that travels with it."""
 _REQUIRED: Final = (
     "ce_specversion",
     "ce_source",
@@ -56,7 +57,7 @@ _REQUIRED: Final = (
     "ce_streamversion",
 )
 _KNOWN: Final = frozenset(
-    {*_REQUIRED, "ce_id", "ce_type", "ce_sequence", "content-type", *_META.values()}
+    {*_REQUIRED, "ce_id", "ce_type", "ce_sequence", "content-type", *META_HEADERS.values()}
 )
 
 
@@ -103,7 +104,7 @@ def to_record(recorded: Recorded, *, publisher: str) -> tuple[bytes, bytes, list
     if recorded.meta:
         headers += [
             (header, recorded.meta[name].encode())
-            for name, header in _META.items()
+            for name, header in META_HEADERS.items()
             if name in recorded.meta
         ]
     return str(recorded.partition_key).encode(), recorded.data.encode(), headers
@@ -182,7 +183,7 @@ def _envelope(
     if named_type != event_type:
         raise _FlawError("ce_dataschema is not of ce_type")
     meta: dict[str, str] = {}
-    for name, header in _META.items():
+    for name, header in META_HEADERS.items():
         if header in found:
             meta[name] = _text(header, found[header], least=0, most=MAX_RECORD_BYTES)
     return Headers(

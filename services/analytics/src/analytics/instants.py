@@ -1,18 +1,10 @@
-"""Instants: when a fact counts as having happened, and which ones may be asked about."""
+"""When a fact counts as having happened."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
-
-from pydantic import AwareDatetime, Field
+from datetime import datetime, timedelta
+from typing import Final
 
 TOLERANCE: Final = timedelta(minutes=5)
 """How far a sender's clock may run ahead before its times are not believed."""
-
-EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
-
-Instant = Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
-"""One that can be asked about: with an offset, and some years away from the ends of time."""
 
 
 def happened_at(occurred_at: datetime, recorded_at: datetime) -> datetime:

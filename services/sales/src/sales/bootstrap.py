@@ -10,25 +10,20 @@ import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
 from crm_chassis.clock import utc_now
-from crm_chassis.database import close_pool, open_pool
 from crm_chassis.effects.effect import KeyedEffect
 from crm_chassis.effects.sending import Sender
 from crm_chassis.effects.webhook import WebhookChannel
-from crm_chassis.http.app import build_app, probe_app
-from crm_chassis.http.health import Health
+from crm_chassis.http.app import build_app
 from crm_chassis.http.idempotency import forget_answers
 from crm_chassis.http.reads import Checkpoints
-from crm_chassis.http.serving import http_loop
 from crm_chassis.ids import new_id
 from crm_chassis.inbox.loop import Inbox
 from crm_chassis.key_reader import KeyReader
 from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
-from crm_chassis.lifecycle import Supervisor
-from crm_chassis.log import epochs
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
-from crm_chassis.migrations import is_current
+from crm_chassis.process import health_of, process_pool, run_process
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
@@ -51,6 +46,7 @@ if TYPE_CHECKING:
     from crm_chassis.cli import Role
     from crm_chassis.clock import Clock
     from crm_chassis.effects.webhook import Endpoint
+    from crm_chassis.lifecycle import Supervisor
     from crm_chassis.projection.model import ReadModel
     from fastapi import FastAPI
 
@@ -105,42 +101,25 @@ def application(
         routers=(deals_routes(deals), reads_routes(reads)),
         api_keys=ApiKeys(core.pool),
         checkpoints=Checkpoints(core.pool, core.clock),
-        health=_health(core.pool, stalled),
+        health=health_of(core.pool, MIGRATIONS, stalled),
     )
 
 
 async def run(settings: SalesSettings, role: Role, stop: asyncio.Event) -> bool:
     """Run in this role until `stop`; did all end well?"""
-    pool = await open_pool(
-        settings.database_url.get_secret_value(),
-        application_name=f"{SERVICE} {role}",
-        max_size=settings.database_connections,
-    )
-    core = Core.of(settings, pool)
-    supervisor = Supervisor(
-        prepare=prepare_database(settings, pool, role=role, migrations=MIGRATIONS),
-        stall_seconds=settings.stall_seconds,
-        shutdown_seconds=settings.shutdown_seconds,
-    )
-    if role.answers:
-        app = application(settings, core, stalled=supervisor.stalled)
-    else:
-        app = probe_app(SERVICE, _health(pool, supervisor.stalled))
-    listening = http_loop(app, host=settings.http_host, port=settings.http_port)
-    supervisor.add("http", listening, at_once=True)
-    supervisor.add("wakeups", core.wakeups.run)
-    # No proxy of the environment: it would resolve again what was checked.
-    async with httpx.AsyncClient(trust_env=False) as client:
-        if role.works:
-            _add_work(supervisor, settings, core, client)
-        try:
-            return await supervisor.run(stop)
-        finally:
-            await close_pool(pool)
-
-
-def _health(pool: asyncpg.Pool, stalled: Callable[[], tuple[str, ...]]) -> Health:
-    return Health(lambda: is_current(pool, MIGRATIONS), lambda: epochs.tell(pool), stalled)
+    async with process_pool(settings, f"{SERVICE} {role}") as pool:
+        core = Core.of(settings, pool)
+        return await run_process(
+            settings,
+            role,
+            stop,
+            service=SERVICE,
+            prepare=prepare_database(settings, pool, role=role, migrations=MIGRATIONS),
+            wakeups=core.wakeups,
+            health=partial(health_of, pool, MIGRATIONS),
+            application=lambda stalled: application(settings, core, stalled=stalled),
+            add_work=lambda supervisor: _add_work(supervisor, settings, core),
+        )
 
 
 def recovering(settings: SalesSettings, pool: asyncpg.Pool) -> Recovering:
@@ -155,9 +134,7 @@ def recovering(settings: SalesSettings, pool: asyncpg.Pool) -> Recovering:
     )
 
 
-def _add_work(
-    supervisor: Supervisor, settings: SalesSettings, core: Core, client: httpx.AsyncClient
-) -> None:
+def _add_work(supervisor: Supervisor, settings: SalesSettings, core: Core) -> None:
     pool, clock = core.pool, core.clock
     owner = f"{settings.instance} {new_id()}"
     lease = Lease(pool, name="worker", owner=owner)
@@ -197,11 +174,16 @@ def _add_work(
     supervisor.add("keys", keys.run)
     supervisor.add("watchdog", partial(run_watchdog, pool))
     supervisor.add("answers", partial(forget_answers, pool=pool))
-    if settings.back_office is not None:
-        effects = effects_of(core, lease)
-        sender = sender_of(settings.back_office, core, lease=lease, owner=owner, client=client)
-        supervisor.add("effects", effects.run)
-        supervisor.add("sender", sender.run)
+    if (back_office := settings.back_office) is not None:
+
+        async def tell(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+            # No proxy of the environment: it would resolve again what was checked.
+            async with httpx.AsyncClient(trust_env=False) as client:
+                sender = sender_of(back_office, core, lease=lease, owner=owner, client=client)
+                await sender.run(stop, beat=beat)
+
+        supervisor.add("effects", effects_of(core, lease).run)
+        supervisor.add("sender", tell)
 
 
 def effects_of(core: Core, lease: Lease) -> Projector:

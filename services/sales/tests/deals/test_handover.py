@@ -10,16 +10,10 @@ from crm_chassis.effects.webhook import Endpoint
 from receiving import http_receiver
 from sales.bootstrap import effects_of, sender_of
 from standardwebhooks.webhooks import Webhook
+from summing import HeldLease
 from told import NOW
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # a test's
-
-
-class HeldLease:
-    held = True
-
-    async def wait_held(self, _: float) -> bool:
-        return True
 
 
 async def test_the_back_office_is_told_of_a_deal_that_was_won(sales):

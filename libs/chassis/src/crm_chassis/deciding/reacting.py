@@ -11,13 +11,12 @@ from crm_events.errors import DestroyedKeyError, MissingKeyError
 
 from crm_chassis import metrics
 from crm_chassis.deciding.draft import CAUSATION, CORRELATION, DEPTH, Cause, Draft
-from crm_chassis.deciding.news import begin_at_the_end, is_news, news_after
+from crm_chassis.deciding.keyed_news import KeyedNews
 from crm_chassis.deciding.refused import ERASED, Refused, noted
 from crm_chassis.log.entries import EventTooLargeError, VersionConflictError
-from crm_chassis.log.logged import QUARANTINED
+from crm_chassis.log.retried import MOST_ATTEMPTS
 from crm_chassis.projection.checkpoints import write_behind
-from crm_chassis.projection.keyed import Keyed
-from crm_chassis.projection.parking import KeptAsideError, customer_text, is_data_error
+from crm_chassis.projection.parking import customer_text, is_data_error
 from crm_chassis.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -32,11 +31,10 @@ if TYPE_CHECKING:
     from crm_chassis.log.entries import Statement
     from crm_chassis.log.logged import LoggedEvent
     from crm_chassis.projection.checkpoints import Move
-    from crm_chassis.projection.parking import Tally, Waiting
+    from crm_chassis.projection.parking import Waiting
 
 DEEPEST: Final = 16
 """Reactions to reactions, also across services: one more is a loop."""
-MOST_ATTEMPTS: Final = 5
 
 
 class TooDeepError(Exception):
@@ -53,7 +51,7 @@ class Reacted:
     history: int = 0
 
 
-class KeyedReaction(Keyed[Reacted]):
+class KeyedReaction(KeyedNews[Reacted]):
     """A reaction: events become commands, and those events of streams of this service."""
 
     most = 100
@@ -74,33 +72,8 @@ class KeyedReaction(Keyed[Reacted]):
         self._clock = clock
         self._mint_id = mint_id
 
-    async def make(
-        self,
-        entries: Sequence[LoggedEvent[Any]],
-        *,
-        waiting: Waiting,
-        tally: Tally | None = None,
-        only: str | None = None,
-    ) -> Reacted:
-        del only  # a reaction's keys are customers, and each event has one
-        reacted = Reacted(await Draft.on(self._log, mint_id=self._mint_id))
-        news_from = await news_after(self._pool)
-        for entry in entries:
-            customer = customer_text(entry.partition_key)
-            if waiting.holds(customer, entry):
-                continue
-            failure: Exception | None = None
-            if not is_news(entry, news_from):
-                reacted.history += 1
-            elif entry.type == QUARANTINED:
-                failure = KeptAsideError(entry)
-            else:
-                failure = await self._react(entry, reacted, waiting)
-            if failure is not None:
-                waiting.park(customer, entry, failure)
-            if tally is not None:
-                tally.note(failure)
-        return reacted
+    async def begin(self) -> Reacted:
+        return Reacted(await Draft.on(self._log, mint_id=self._mint_id))
 
     async def write(self, made: Reacted, fence: Statement, also: Sequence[Statement]) -> float:
         draft = made.draft
@@ -120,9 +93,6 @@ class KeyedReaction(Keyed[Reacted]):
         self._count(made)
         return time.perf_counter() - began
 
-    def keys_of(self, entry: LoggedEvent[Any]) -> list[str]:
-        return [customer_text(entry.partition_key)]
-
     def blames(self, error: Exception) -> bool:
         if isinstance(error, MissingKeyError):  # to seal with
             return not self._patience.lasts
@@ -131,10 +101,6 @@ class KeyedReaction(Keyed[Reacted]):
     def halves(self, error: Exception) -> bool:
         """Others may have changed the stream of one of them alone."""
         return self.blames(error) or isinstance(error, VersionConflictError)
-
-    async def register(self) -> None:
-        """It begins at the end of the log, or where an earlier version of it stands."""
-        await begin_at_the_end(self._pool, self.model.name, self.model.version)
 
     async def _take(
         self,
@@ -147,11 +113,10 @@ class KeyedReaction(Keyed[Reacted]):
                 return await super()._take(entries, move, refused)
         return await super()._take(entries, move, refused)
 
-    async def _react(
-        self, entry: LoggedEvent[Any], reacted: Reacted, waiting: Waiting
+    async def follow(
+        self, entry: LoggedEvent[Any], made: Reacted, waiting: Waiting
     ) -> Exception | None:
-        """Decide on what follows from an event, all of it or nothing; why it cannot be done."""
-        draft = reacted.draft
+        draft = made.draft
         before = draft.kept()
         refused: list[Refused] = []
         try:
@@ -166,15 +131,15 @@ class KeyedReaction(Keyed[Reacted]):
                     refused.append(Refused.of(entry.event_id, refusal))
         except DestroyedKeyError:  # found when it was to be sealed
             draft.restore(before)
-            reacted.refused.append(Refused(entry.event_id, ERASED, "The subject was erased."))
+            made.refused.append(Refused(entry.event_id, ERASED, "The subject was erased."))
             return None
         except Exception as error:
             draft.restore(before)
             if not waiting.parks(error):
                 raise
             return error
-        reacted.refused += refused
-        reacted.acted += 1
+        made.refused += refused
+        made.acted += 1
         return None
 
     def _cause(self, entry: LoggedEvent[Any]) -> Cause:

@@ -9,14 +9,15 @@ import structlog
 from crm_events.errors import DestroyedKeyError
 
 from crm_chassis import metrics
-from crm_chassis.database import pause
 from crm_chassis.deciding.decider import Timer
 from crm_chassis.deciding.draft import Cause, Draft
 from crm_chassis.deciding.refused import ERASED, Refused, noted
-from crm_chassis.errors import backoff, is_dependency_error, sqlstate
-from crm_chassis.log.entries import Statement, VersionConflictError
+from crm_chassis.errors import is_dependency_error, sqlstate
+from crm_chassis.log.entries import Statement
+from crm_chassis.log.retried import TooManyConflictsError, retried
 from crm_chassis.projection.checkpoints import LOST, write_behind
 from crm_chassis.refusal import Refusal
+from crm_chassis.turns import take_turns
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S: Final = 1.0
 AT_ONCE: Final = 100
-WITHOUT_LEASE_SECONDS: Final = 0.5
-MOST_ATTEMPTS: Final = 5
 AGAIN_AFTER: Final = timedelta(minutes=10)
 """A timer that its stream cannot be told of is put off by so much, and reported each time."""
 
@@ -71,23 +70,9 @@ class Timers:
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
         """Ring until `stop`; finishes the timer it is at."""
-        attempt = 0
-        while not stop.is_set():
-            beat()
-            if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
-                continue
-            try:
-                more = await self.turn(beat=beat)
-                attempt = 0
-            except Exception as error:
-                if not is_dependency_error(error):
-                    raise
-                _logger.warning("timers.interrupted", error=type(error).__name__)
-                await pause(stop, backoff(attempt))
-                attempt += 1
-                continue
-            if not more:
-                await pause(stop, LOOK_EVERY_S)
+        await take_turns(
+            "timers", self.turn, lease=self._lease, every_s=LOOK_EVERY_S, stop=stop, beat=beat
+        )
 
     async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
         """Ring what is due, at most 100; is there more at once?"""
@@ -106,12 +91,9 @@ class Timers:
     async def _ring(self, decider: Decider[Any, Any], stream_id: UUID, timer: Timer) -> None:
         place = (stream_id, timer.name, timer.due_at)
         try:
-            for _ in range(MOST_ATTEMPTS):
-                try:
-                    await self._tell(decider, stream_id, timer)
-                except VersionConflictError:
-                    continue
-                return
+            await retried(lambda: self._tell(decider, stream_id, timer))
+        except TooManyConflictsError:
+            return  # it is still due
         except Exception as error:
             if sqlstate(error) == LOST:
                 return  # it was set anew or cleared meanwhile, or another process rang it

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from crm_chassis import metrics
-from crm_chassis.database import pause
 from crm_chassis.effects.intent import read
-from crm_chassis.errors import backoff, is_dependency_error
+from crm_chassis.turns import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,14 +32,14 @@ MOST_ATTEMPTS: Final = 12
 FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 6 * 3600.0
 """Twelve attempts, twice as long between each: about five hours."""
 LONGEST_OUTCOME: Final = 500
-WITHOUT_LEASE_SECONDS: Final = 0.5
 
 CLAIM: Final = """
 update intent i set state = 'claimed', claimed_at = $1, claimed_by = $2, attempts = attempts + 1
 where i.intent_id = any(array(
     select intent_id from intent where state = 'waiting' and due_at <= $1
     order by due_at limit $3 for update skip locked))
-returning i.intent_id, i.effect, i.channel, i.content::text as content, i.attempts, i.repeats
+returning i.intent_id, i.effect, i.channel, i.content::text as content, i.attempts, i.repeats,
+          i.due_at
 """
 SETTLE: Final = """
 update intent set state = $3, outcome = $4, due_at = $5, settled_at = $6
@@ -53,7 +52,6 @@ update intent set state = case when repeats then 'waiting' else 'unknown' end, d
 where state = 'claimed' and claimed_at < $2
 returning effect, repeats
 """
-OLDEST: Final = "select min(due_at) from intent where state = 'waiting' and due_at <= $1"
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -117,23 +115,9 @@ class Sender:
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
         """Send until `stop`; finishes what it claimed."""
-        attempt = 0
-        while not stop.is_set():
-            beat()
-            if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
-                continue
-            try:
-                more = await self.turn(beat=beat)
-                attempt = 0
-            except Exception as error:
-                if not is_dependency_error(error):
-                    raise
-                _logger.warning("effects.interrupted", error=type(error).__name__)
-                await pause(stop, backoff(attempt))
-                attempt += 1
-                continue
-            if not more:
-                await pause(stop, LOOK_EVERY_S)
+        await take_turns(
+            "effects", self.turn, lease=self._lease, every_s=LOOK_EVERY_S, stop=stop, beat=beat
+        )
 
     async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
         """Send what is due, at most 20 at once; is there more?"""
@@ -141,10 +125,9 @@ class Sender:
         for row in await self._pool.fetch(DIED, now, now - CLAIM_LASTS):
             outcome = "retried" if row["repeats"] else "unknown"
             metrics.EFFECTS.labels(effect=row["effect"], outcome=outcome).inc()
-        oldest = await self._pool.fetchval(OLDEST, now)
-        age = 0.0 if oldest is None else (now - oldest).total_seconds()
-        metrics.EFFECTS_AGE_SECONDS.set(age)
         claimed = await self._pool.fetch(CLAIM, now, self._owner, AT_ONCE)
+        oldest = min((row["due_at"] for row in claimed), default=now)
+        metrics.EFFECTS_AGE_SECONDS.set((now - oldest).total_seconds())
         beat()
         await asyncio.gather(*(self._send(row) for row in claimed))
         return len(claimed) == AT_ONCE

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
-from crm_events.codec import read_headers
+from crm_events.codec import META_HEADERS, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,12 +23,7 @@ _CONSTANT: Final = ("ce_specversion", "content-type", "ce_type", "ce_dataschema"
 _PLACE: Final = (
     "ce_id", "ce_time", "ce_recordedtime", "ce_subject", "ce_streamversion", "ce_sequence",
 )  # fmt: skip
-_META: Final = {
-    "ce_correlationid": "correlationid",
-    "ce_causationid": "causationid",
-    "traceparent": "traceparent",
-    "ce_depth": "depth",
-}
+_META: Final = {header: name for name, header in META_HEADERS.items()}
 _FIRST: Final = len(_CONSTANT)
 _WIDTH: Final = _FIRST + len(_PLACE)
 

@@ -11,7 +11,7 @@ from crm_events.errors import MissingKeyError
 
 from crm_chassis import metrics
 from crm_chassis.projection.around import fold_around
-from crm_chassis.projection.checkpoints import REGISTER, write_behind
+from crm_chassis.projection.checkpoints import write_behind
 from crm_chassis.projection.pages import PAGE_ROWS
 from crm_chassis.projection.parking import PARKED, Tally, Waiting, is_data_error, key_text
 from crm_chassis.projection.patience import Patience
@@ -54,8 +54,7 @@ class Keyed(ABC, Generic[P]):
         metrics.PARKED_KEYS.labels(projection=self.model.name).set(len(keys))
 
     async def register(self) -> None:
-        """Give the model its checkpoint where it has none: it begins with the log."""
-        await self._pool.execute(REGISTER, [self.model.name], [self.model.version])
+        """Give the model its checkpoint, if it is to begin elsewhere than the log does."""
 
     @abstractmethod
     async def make(

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from crm_events.codec import SCHEMA_BASE
+from crm_events.codec import META_HEADERS, SCHEMA_BASE
 
 if TYPE_CHECKING:
     import asyncpg
@@ -17,12 +17,6 @@ KNOWN_SCHEMAS: Final = 4_096
 
 _SPEC: Final = ("ce_specversion", b"1.0")
 _JSON: Final = ("content-type", b"application/json")
-_CARRIED: Final = {
-    "correlationid": "ce_correlationid",
-    "causationid": "ce_causationid",
-    "traceparent": "traceparent",
-    "depth": "ce_depth",
-}
 
 
 def record(
@@ -50,7 +44,9 @@ def record(
     if meta is not None:
         carried: dict[str, Any] = orjson.loads(meta)
         headers += [
-            (header, carried[name].encode()) for name, header in _CARRIED.items() if name in carried
+            (header, carried[name].encode())
+            for name, header in META_HEADERS.items()
+            if name in carried
         ]
     text: str = page.data(row) if data is None else data
     return partition_key.encode(), text.encode(), headers

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 from crm_chassis.clock import Clock
 from crm_chassis.http.access import requires
+from crm_chassis.http.instants import Instant
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import ReadModelName, following
@@ -18,7 +19,6 @@ from analytics.buying.buying import Buying, bought_together
 from analytics.customers.facts import ever_heard
 from analytics.customers.groups import Group, group_of
 from analytics.customers.links import read_links
-from analytics.instants import Instant
 
 SCOPE: Final = "buying:read"
 SECONDS_PER_DAY: Final = 86_400.0

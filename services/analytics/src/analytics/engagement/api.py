@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 from crm_chassis.clock import Clock
 from crm_chassis.http.access import requires
+from crm_chassis.http.instants import Instant
 from crm_chassis.http.problems import Problem, invalid_input
 from crm_chassis.http.reads import ReadModelName, following
 from fastapi import APIRouter, Depends, Query
@@ -28,7 +29,6 @@ from analytics.engagement.answers import (
 from analytics.engagement.explanation import Basis, GroupBy
 from analytics.engagement.history import History, read_history, read_score
 from analytics.engagement.model import ScoringModel
-from analytics.instants import Instant
 
 SCOPE: Final = "scores:read"
 LONGEST_LIST: Final = 10_000

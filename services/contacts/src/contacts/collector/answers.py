@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 from crm_chassis.errors import LogNotSettledError, NewEpochError, is_dependency_error, sqlstate
+from crm_chassis.log.retried import TooManyConflictsError
 from crm_events.gate import LIMITS
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from contacts.collector.body import RefusedRequestError
-from contacts.people.registry import TooManyConflictsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

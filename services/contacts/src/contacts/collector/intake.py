@@ -10,6 +10,7 @@ from uuid import UUID
 from crm_chassis.errors import NewEpochError
 from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import EventTooLargeError, Fact, NewEvent
+from crm_chassis.log.retried import retried
 from crm_chassis.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
 
@@ -18,7 +19,6 @@ from contacts.collector.received import Refused
 from contacts.collector.turns import Turns
 from contacts.people.draft import Cause
 from contacts.people.identifiers import distinct, name_of
-from contacts.people.registry import retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

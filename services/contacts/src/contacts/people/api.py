@@ -15,6 +15,7 @@ from crm_chassis.http.problems import Problem, invalid_input, request_urn
 from crm_chassis.http.reads import Receipt, following
 from crm_chassis.http.terms import CommandTerms, Terms, etag
 from crm_chassis.log.entries import VersionConflictError
+from crm_chassis.log.retried import TooManyConflictsError, retried
 from crm_chassis.refusal import Refusal
 from crm_events.contacts import Identifier, LinkReason, Namespace, SubjectKeyRecord
 from fastapi import APIRouter, Depends, Query, Response
@@ -24,7 +25,7 @@ from contacts.people.decider import ChangePerson, IdentifyPerson, PersonUnknown,
 from contacts.people.directory import Group, GroupTooLargeError, directory, group_of
 from contacts.people.draft import Cause, Draft
 from contacts.people.identifiers import IdentifierInvalidError, identifier
-from contacts.people.registry import Registry, TooManyConflictsError, retried
+from contacts.people.registry import Registry
 
 MOST_GIVEN_IDENTIFIERS = 100
 LONGEST_GIVEN = 1_000

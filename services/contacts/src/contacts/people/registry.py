@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from crm_chassis.errors import sqlstate
-from crm_chassis.log.entries import ReservedError, Statement, VersionConflictError
+from crm_chassis.log.entries import Statement
 from crm_events.contacts import SubjectKeyRecord
 from crm_events.keys import new_key, wrap
 
@@ -16,7 +15,7 @@ from contacts.people.identifiers import digest, name_of
 from contacts.people.persons import Persons
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
@@ -29,10 +28,7 @@ if TYPE_CHECKING:
     from contacts.people.draft import Loaded
     from contacts.people.identifiers import Name
 
-MOST_ATTEMPTS: Final = 5
 REMEMBERED_HOLDERS: Final = 100_000
-LOST: Final = frozenset({"40001", "40P01"})
-"""SQLSTATE: older than the stream's last writer; chosen as the victim of a deadlock."""
 
 HOLDERS: Final = """
 select r.digest, r.holder from reservation r
@@ -44,10 +40,6 @@ select u.key_id, $2, u.wrapped, true from unnest($1::text[], $3::text[]) as u(ke
 """
 
 T = TypeVar("T")
-
-
-class TooManyConflictsError(Exception):
-    """Others kept changing the same people; nothing was written, the caller may try again."""
 
 
 class Registry:
@@ -182,20 +174,3 @@ def _remember(holders: OrderedDict[bytes, UUID], key: bytes, holder: UUID) -> No
     holders[key] = holder
     if len(holders) > REMEMBERED_HOLDERS:
         holders.popitem(last=False)
-
-
-async def retried(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Look up, decide and append anew, each time in a new transaction, while others were faster.
-
-    Raises:
-        TooManyConflictsError: they were five times in a row.
-    """
-    for _ in range(MOST_ATTEMPTS):
-        try:
-            return await attempt()
-        except (VersionConflictError, ReservedError):
-            continue
-        except Exception as error:
-            if sqlstate(error) not in LOST:
-                raise
-    raise TooManyConflictsError

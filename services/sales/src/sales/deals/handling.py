@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from crm_chassis.deciding.draft import CORRELATION, Cause, Draft
-from crm_chassis.errors import sqlstate
 from crm_chassis.http.idempotency import once
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import Receipt
 from crm_chassis.log.entries import VersionConflictError
+from crm_chassis.log.retried import TooManyConflictsError, retried
 from crm_chassis.refusal import Refusal
 from crm_events.errors import MissingKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from uuid import UUID
 
     import asyncpg
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from crm_chassis.deciding.decider import Decider
     from crm_chassis.http.terms import CommandTerms
     from crm_chassis.log.append import Log
-
-MOST_ATTEMPTS: Final = 5
-LOST: Final = frozenset({"40001", "40P01"})
-"""SQLSTATE: older than the stream's last writer; chosen as the victim of a deadlock."""
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -67,7 +63,9 @@ class Handler(Generic[C, S]):
             )
 
         try:
-            return await (_retried(attempt) if terms.if_match is None else attempt())
+            return await (retried(attempt) if terms.if_match is None else attempt())
+        except TooManyConflictsError:
+            raise Problem(409, "version-conflict", "Others kept changing it; try again.") from None
         except self._unknown as refusal:
             raise Problem(404, refusal.name, refusal.detail) from None
         except MissingKeyError:
@@ -96,15 +94,3 @@ class Handler(Generic[C, S]):
             epoch=draft.epoch, streams=draft.appends, also=[*draft.timers(), *keeps]
         )
         return Receipt.of(stream_id, receipt.version, appended.position)
-
-
-async def _retried(attempt: Callable[[], Awaitable[Receipt]]) -> Receipt:
-    for _ in range(MOST_ATTEMPTS):
-        try:
-            return await attempt()
-        except VersionConflictError:
-            continue
-        except Exception as error:
-            if sqlstate(error) not in LOST:
-                raise
-    raise Problem(409, "version-conflict", "Others kept changing it; try again.")

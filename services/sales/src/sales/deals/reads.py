@@ -1,7 +1,7 @@
 """Deals and boards over HTTP."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 from crm_chassis.clock import Clock
 from crm_chassis.http.access import requires
+from crm_chassis.http.instants import Instant
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import following
@@ -16,7 +17,7 @@ from crm_chassis.http.terms import etag
 from crm_chassis.log.append import Log
 from crm_events.money import Money
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from sales.accounts.directory import GroupTooLargeError, accounts, group_of, names_of
 from sales.deals.board import Column, read_board
@@ -26,12 +27,8 @@ from sales.deals.pipeline import DealRow, deal_as_of, pipeline
 from sales.deals.pipelines import Name, Pipeline, Pipelines
 
 READ: Final = Depends(requires("deals:read"))
-EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 CHANCE_OF_CLOSED: Final = {Status.WON: Decimal(1), Status.LOST: Decimal(0)}
 PLACE: Final[TypeAdapter[tuple[datetime, UUID]]] = TypeAdapter(tuple[datetime, UUID])
-
-Instant = Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
 
 
 class ProductOnDeal(BaseModel):
