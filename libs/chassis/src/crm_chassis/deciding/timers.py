@@ -104,7 +104,7 @@ class Timers:
 
     async def _tell(self, decider: Decider[Any, Any], stream_id: UUID, timer: Timer) -> None:
         """Decide and append. Raises VersionConflictError, and KM001 where it is no timer now."""
-        fence = Statement(RANG, (stream_id, timer.name, timer.due_at))
+        rang = Statement(RANG, (stream_id, timer.name, timer.due_at))
         draft = await Draft.on(self._log, mint_id=self._mint_id)
         refused: list[Refused] = []
         try:
@@ -113,7 +113,7 @@ class Timers:
         except Refusal as refusal:
             refused.append(Refused.of(stream_id, refusal))
         if draft.appends:
-            after = draft.timer(stream_id, timer.name)
+            after, fence = draft.timer(stream_id, timer.name), rang
             if after is not None and after.due_at > timer.due_at:
                 fence = Statement(AGAIN, (stream_id, timer.name, timer.due_at, after.due_at))
             others = draft.timers(but=(stream_id, timer.name))
@@ -127,6 +127,6 @@ class Timers:
                 metrics.TIMERS.labels(decider=decider.name, outcome="acted").inc()
                 return
         await self._log.confirm(draft.epoch)
-        await write_behind(fence, self._pool, noted(decider.name, refused))
+        await write_behind(rang, self._pool, noted(decider.name, refused))
         outcome = "refused" if refused else "acted"
         metrics.TIMERS.labels(decider=decider.name, outcome=outcome).inc()
