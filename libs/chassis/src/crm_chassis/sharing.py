@@ -41,6 +41,7 @@ class Sharing(Generic[Asked, Answer]):
         these: list[tuple[Asked, asyncio.Future[Answer]]] = []
         try:
             while self._waiting:
+                await asyncio.sleep(0)  # who was just answered may have more to ask
                 these = self._next()
                 if these:
                     await self._answer(these)
