@@ -71,7 +71,7 @@ class Cost:
 
     seconds: float
     cpu_seconds: Mapping[str, float]  # by part: client, postgres, kafka, and what was watched
-    rss_mb: Mapping[str, float]  # the peak of client and of what was watched
+    rss_mb: Mapping[str, float]  # peaks; of postgres what it had at the end, shared pages once
     other: float  # the share of the machine that went to processes that are not ours
 
 
@@ -162,6 +162,7 @@ class Row:
     keys: str = ""  # the key pattern
     promises: Mapping[str, str] = field(default_factory=dict)  # see `promised`
     runs: int | None = None  # where one is long: fewer than the usual number
+    no_ceiling: str = ""  # why there is none to measure
 
 
 def promised(promises: Mapping[str, str], who: str) -> str:

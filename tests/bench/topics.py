@@ -10,6 +10,8 @@ from crm_stack.kafka import Kafka
 from crm_stack.stack import Stack
 
 GONE_WITHIN_S = 30
+DELETED = "-delete"
+"""How Kafka names the folder of a partition that is gone."""
 
 
 async def drop_topics(bootstrap: str) -> None:
@@ -26,10 +28,17 @@ async def drop_topics(bootstrap: str) -> None:
 
 
 def topic_bytes(stack: Stack, topic: str) -> int | None:
-    """What the records of a topic take on disk; None where the broker is not our own."""
+    """What the records of a topic take on disk; None where the broker is not our own.
+
+    A topic of that name that was deleted lies there for a minute more, and is not counted.
+    """
     if not isinstance(stack.kafka, Kafka):
         return None
-    return sum(_size(path) for path in stack.kafka.folder.rglob(f"{topic}-*/*.log"))
+    return sum(
+        _size(path)
+        for path in stack.kafka.folder.rglob(f"{topic}-*/*.log")
+        if not path.parent.name.endswith(DELETED)
+    )
 
 
 def _size(path: Path) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import asyncpg
 import httpx
 from contacts.customer_file.api import FIRST_ENTRIES
 from contacts.customer_file.scores import OF_CUSTOMERS
@@ -71,11 +72,7 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
                 return answer.is_success and f'"customer_id":"{asked}"'.encode() in answer.content
 
             async def bare(asked: UUID) -> bool:
-                await pool.fetch(CHECKPOINTS)
-                found = await pool.fetch(GROUP, asked)
-                await pool.fetch(OF_CUSTOMERS, [asked])
-                await pool.fetch(PAGE, [asked], None, None, None, FIRST_ENTRIES + 1)
-                return found[0]["customer_id"] == asked
+                return await read_bare(pool, asked)
 
             async def kith() -> Run:
                 return await asking("kith", "GET /customers/{id}", over_http)
@@ -84,6 +81,15 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
                 return await asking("ceiling", "its four statements, bare asyncpg", bare)
 
             yield kith, ceiling
+
+
+async def read_bare(pool: asyncpg.Pool, asked: UUID) -> bool:
+    """The four statements of a customer file; did they find the customer?"""
+    await pool.fetch(CHECKPOINTS)
+    found = await pool.fetch(GROUP, asked)
+    await pool.fetch(OF_CUSTOMERS, [asked])
+    await pool.fetch(PAGE, [asked], None, None, None, FIRST_ENTRIES + 1)
+    return found[0]["customer_id"] == asked
 
 
 def drawn(customers: int, count: int) -> list[UUID]:
