@@ -26,6 +26,11 @@ class Timed:
 
     cost: Cost | None = None
 
+    def cost_of(self, events: int) -> dict[str, float]:
+        """The figure `us_per_event`."""
+        assert self.cost is not None, "the timed block has not ended"
+        return {"us_per_event": self.cost.seconds / events * 1e6}
+
     def run(
         self,
         kind: Kind,

@@ -11,7 +11,8 @@ and writes each row down as soon as it is measured. A module in `rows/` exports 
         batches = [facts[n : n + 100] for n in range(0, events, 100)]  # made before it is timed
 
         async def kith() -> Run:
-            async with contacts_core(bench) as core:  # a fresh database: each run starts alike
+            async with contacts_on(bench) as placed:  # a fresh database: each run starts alike
+                core = placed.core
                 await mint(core.pool, customers)
                 async with bench.timed() as timed:
                     for batch in batches:

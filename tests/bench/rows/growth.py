@@ -32,7 +32,6 @@ from tests.bench.filled import (
 )
 from tests.bench.growth_picture import BYTES, COST, READ
 from tests.bench.load import customer, latency, samples
-from tests.bench.meter import Timed
 from tests.bench.plain_loop import PlainLoop
 from tests.bench.product import Analytics, Contacts, analytics_on, contacts_on, mint, order
 from tests.bench.row import Bar, Contestant, Kind, Row, Run
@@ -137,7 +136,7 @@ async def appending(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             who,
             events=count,
             correct=after - before == count,
-            figures=cost_of(timed, count),
+            figures=timed.cost_of(count),
             settings={"size": size, "batch": BATCH, "writers": 1},
         )
 
@@ -147,11 +146,6 @@ async def appending(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         wanted = {one.customer_id for one in samples(APPENDED)}
         await mint(pool, (one for one in wanted if str(one) not in held))
     yield both(bench, append)
-
-
-def cost_of(timed: Timed, events: int) -> dict[str, float]:
-    assert timed.cost is not None
-    return {COST: timed.cost.seconds / events * 1e6}
 
 
 @asynccontextmanager
@@ -182,7 +176,7 @@ async def folding(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             who,
             events=count,
             correct=await counted(core.pool) - before == count,
-            figures=cost_of(timed, count),
+            figures=timed.cost_of(count),
             settings={"size": size, "read models": len(core.read_models)},
         )
 
