@@ -15,7 +15,7 @@ AT = datetime(2026, 5, 4, tzinfo=UTC)
 ROW = """
 insert into log (epoch, recorded_at, occurred_at, heard_at, stream_id, version, event_id, type,
                  schema_version, partition_key, topic, partition, sequence, data)
-values (1, $1, $1, case when $4::bigint is not null then $1 end, $2, 1, $2,
+values (1, $1, $1, case when $4::bigint is not null then $1::timestamptz end, $2, 1, $2,
         'contacts.purchase.completed', 1, $2, $3, $5, $4, '{}')
 """
 

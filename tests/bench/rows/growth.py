@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -260,11 +261,9 @@ async def storing(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         placed = await contacts_of(bench, size)
         heard = (await analytics_of(bench, size)).core.pool
         async with bench.timed() as timed:
-            own = await bytes_an_event(placed.core.pool)
-            sent, took = await kafka_bytes(bench, placed)
             figures = {
-                "contacts' log": own,
-                "Kafka": took or 0.0,
+                "contacts' log": await bytes_an_event(placed.core.pool),
+                "Kafka": sent[size].bytes_each or 0.0,
                 "analytics' log": await bytes_an_event(heard),
             }
         figures[BYTES] = round(sum(figures.values()), 1)
@@ -273,9 +272,11 @@ async def storing(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             name_of(size),
             events=size,
             figures=figures,
-            settings={"size": size, "records weighed in Kafka": sent, **figures},
+            settings={"size": size, "records weighed in Kafka": sent[size].records, **figures},
         )
 
+    # Once for all runs: what was sent is not sent again.
+    sent = {size: await in_kafka(bench, await contacts_of(bench, size)) for size in sizes(bench)}
     yield [partial(weigh, size) for size in sizes(bench)]
 
 
@@ -287,19 +288,25 @@ async def bytes_an_event(pool: asyncpg.Pool) -> float:
     return round(total / rows, 1)
 
 
-async def kafka_bytes(bench: Bench, contacts: Contacts) -> tuple[int, float | None]:
-    """Send what this log has not sent, from its start; how many, and what a record takes."""
-    pool = contacts.core.pool
+class InKafka(NamedTuple):
+    """Records of a log that were sent to be weighed, and what each takes on the broker's disk."""
+
+    records: int
+    bytes_each: float | None  # None: the broker is not our own, or nothing was sent
+
+
+async def in_kafka(bench: Bench, contacts: Contacts) -> InKafka:
+    """Send what this log has not sent, from its start."""
+    pool, count = contacts.core.pool, 0
     await drop_topics(bench.kafka)
     relay = relay_of(bench, pool)
-    count = 0
     try:
         while count < RELAYED and await relay.turn():
             count = await pool.fetchval(SENT)
     finally:
         await relay.close()
     total = topic_bytes(bench.stack, PURCHASES.name)
-    return count, None if total is None or not count else round(total / count, 1)
+    return InKafka(count, round(total / count, 1) if total and count else None)
 
 
 def flat(figure: str) -> Bar:

@@ -77,6 +77,7 @@ async def open_deals(placed: Sales, count: int) -> Pipeline:
 
 def _opened(n: int, chosen: Pipeline) -> NewEvent:
     event = DealOpened(
+        deal_id=deal(n),
         customer_id=owner_of(n),
         pipeline=chosen.name,
         stage=chosen.stages[0].name,
@@ -129,6 +130,7 @@ async def commanding(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
 def moved_to(n: int, chosen: Pipeline) -> tuple[Any, ...]:
     """What `log_append_each` is given for a deal that moves into the second stage."""
     event = DealStageChanged(
+        deal_id=deal(n),
         customer_id=owner_of(n),
         pipeline=chosen.name,
         from_stage=chosen.stages[0].name,
