@@ -28,18 +28,14 @@ async def drop_topics(bootstrap: str) -> None:
 
 
 def topic_bytes(stack: Stack, topic: str) -> int | None:
-    """What the records of a topic take on disk; None where the broker is not our own.
+    """What the records of a topic take on disk; None where the broker is not our own."""
+    return bytes_in(stack.kafka.folder, topic) if isinstance(stack.kafka, Kafka) else None
 
-    A topic of that name that was deleted lies there for a minute more, and is not counted.
-    """
-    if not isinstance(stack.kafka, Kafka):
-        return None
+
+def bytes_in(folder: Path, topic: str) -> int:
+    """Of the topic that is there: one of its name that was deleted lies there for a minute more."""
     return sum(
-        _size(path)
-        for path in stack.kafka.folder.rglob(f"{topic}-*/*.log")
+        path.stat().st_size
+        for path in folder.rglob(f"{topic}-*/*.log")
         if not path.parent.name.endswith(DELETED)
     )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size

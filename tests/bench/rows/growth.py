@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -20,7 +19,6 @@ import httpx
 from analytics.leaders.api import LEADERS, OWED
 from crm_chassis.http.reads import CHECKPOINTS
 from crm_chassis.log.append import APPEND_FACTS
-from crm_events.topics import PURCHASES
 
 from tests.bench.bench import Bench
 from tests.bench.filled import (
@@ -31,7 +29,7 @@ from tests.bench.filled import (
     level,
     unhurried,
 )
-from tests.bench.growth_picture import BYTES, COST, READ
+from tests.bench.growth_picture import COST, READ
 from tests.bench.load import customer, latency, samples
 from tests.bench.plain_loop import PlainLoop
 from tests.bench.product import Analytics, Contacts, analytics_on, contacts_on, mint, order
@@ -40,14 +38,10 @@ from tests.bench.rows.append import connections
 from tests.bench.rows.customer_file import read_bare
 from tests.bench.rows.facts import arguments
 from tests.bench.rows.fold import projector
-from tests.bench.rows.relay import relay_of
-from tests.bench.topics import drop_topics, topic_bytes
 
 APPENDED, BATCH = 100_000, 100
 FOLDED = 200_000
 """Enough to pay for the pages that PostgreSQL writes whole after a checkpoint, as a day's work."""
-RELAYED = 1_000_000
-"""Of each log at most so many are sent to see what they take in Kafka: one of 1e7 needs no hour."""
 READS = 400
 FLAT = 1.25
 """What counts as flat: the most that the largest size may cost, as a multiple of the smallest."""
@@ -55,7 +49,6 @@ SMALLEST = 100_000
 QUICK_SMALLEST = 10_000
 LIMIT = 50
 BEHIND = "select count(*) from log where gp > $1"
-SENT = "select coalesce(sum(sequence), 0)::int from relay_sequence"
 _numbers = itertools.count(100_000_000)
 """Of messages that are not in a filled log yet."""
 
@@ -255,60 +248,6 @@ async def read_one_by_one(
     )
 
 
-@asynccontextmanager
-async def storing(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    async def weigh(size: int) -> Run:
-        placed = await contacts_of(bench, size)
-        heard = (await analytics_of(bench, size)).core.pool
-        async with bench.timed() as timed:
-            figures = {
-                "contacts' log": await bytes_an_event(placed.core.pool),
-                "Kafka": sent[size].bytes_each or 0.0,
-                "analytics' log": await bytes_an_event(heard),
-            }
-        figures[BYTES] = round(sum(figures.values()), 1)
-        return timed.run(
-            "kith",
-            name_of(size),
-            events=size,
-            figures=figures,
-            settings={"size": size, "records weighed in Kafka": sent[size].records, **figures},
-        )
-
-    # Once for all runs: what was sent is not sent again.
-    sent = {size: await in_kafka(bench, await contacts_of(bench, size)) for size in sizes(bench)}
-    yield [partial(weigh, size) for size in sizes(bench)]
-
-
-async def bytes_an_event(pool: asyncpg.Pool) -> float:
-    """Of the log with its indexes."""
-    total, rows = await pool.fetchrow(
-        "select pg_total_relation_size('log'), (select count(*) from log)"
-    )
-    return round(total / rows, 1)
-
-
-class InKafka(NamedTuple):
-    """Records of a log that were sent to be weighed, and what each takes on the broker's disk."""
-
-    records: int
-    bytes_each: float | None  # None: the broker is not our own, or nothing was sent
-
-
-async def in_kafka(bench: Bench, contacts: Contacts) -> InKafka:
-    """Send what this log has not sent, from its start."""
-    pool, count = contacts.core.pool, 0
-    await drop_topics(bench.kafka)
-    relay = relay_of(bench, pool)
-    try:
-        while count < RELAYED and await relay.turn():
-            count = await pool.fetchval(SENT)
-    finally:
-        await relay.close()
-    total = topic_bytes(bench.stack, PURCHASES.name)
-    return InKafka(count, round(total / count, 1) if total and count else None)
-
-
 def flat(figure: str) -> Bar:
     return Bar(FLAT, "times the smallest log's", figure, "less", over="first", judges="last")
 
@@ -363,15 +302,5 @@ ROWS = (
             "1e": "says how fresh it is",
             "bare": "its four statements; no key asked for, nothing put together",
         },
-    ),
-    Row(
-        "growth.bytes",
-        does="bytes on disk of an event, with indexes: contacts' log, Kafka, analytics' log",
-        contestants=storing,
-        figure=BYTES,
-        unit="bytes an event, all copies",
-        runs=1,
-        promises={"1e": "every event kept, in each of three places"},
-        no_ceiling="bytes are weighed, not raced; no driver writes the same rows into fewer",
     ),
 )
