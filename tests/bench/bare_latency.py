@@ -83,16 +83,18 @@ async def own(bench: Bench, model: str) -> AsyncIterator[tuple[asyncpg.Pool, Bar
         pool, woken = placed.core.pool, asyncio.Event()
         await pool.execute(REGISTER, [model], [1])
 
-        async def show(rows: Sequence[asyncpg.Record]) -> None:
-            at = position_of(rows[-1])
-            await pool.execute(
-                SHOW_OWN, at.epoch, str(at.xid), at.gp, model,
-                [row["partition_key"] for row in rows], [row["occurred_at"] for row in rows],
-                [row["event_id"] for row in rows],
-            )  # fmt: skip
-
-        async with _beside(_tail(pool, woken, show)):
+        async with _beside(_tail(pool, woken, lambda rows: show_own(pool, model, rows))):
             yield pool, Bare(pool, woken)
+
+
+async def show_own(pool: asyncpg.Pool, model: str, rows: Sequence[asyncpg.Record]) -> None:
+    """An entry for each of a page's rows, and the checkpoint at its end."""
+    at = position_of(rows[-1])
+    await pool.execute(
+        SHOW_OWN, at.epoch, str(at.xid), at.gp, model,
+        [row["partition_key"] for row in rows], [row["occurred_at"] for row in rows],
+        [row["event_id"] for row in rows],
+    )  # fmt: skip
 
 
 @asynccontextmanager

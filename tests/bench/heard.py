@@ -55,6 +55,18 @@ select (select max(epoch) from log_epoch), recorded_at, topic, type, partition, 
 from staged where n between $1 and $2 order by n
 """
 
+# Nothing but the log's JSON, added up by PostgreSQL.
+WRONGLY_BOUGHT: Final = f"""
+select count(*) from (
+    select partition_key as customer_id, data #>> '{{total,currency}}' as currency,
+           count(*) as orders, sum((data #>> '{{total,amount}}')::numeric) as spent,
+           min(occurred_at) as first_order_at, max(occurred_at) as last_order_at
+    from log where type = '{OrderCompleted.type}' group by 1, 2) l
+full join buying b using (customer_id, currency)
+where (l.orders, l.spent, l.first_order_at, l.last_order_at)
+    is distinct from (b.orders, b.spent, b.first_order_at, b.last_order_at)
+"""  # noqa: S608  # constants only
+
 
 class Told(NamedTuple):
     """What a score knows of a fact."""
@@ -202,6 +214,15 @@ async def as_expected(
         and _close(row["s_negative"], score.s_negative)
         for row in rows
     )
+
+
+async def as_bought(url: str) -> bool:
+    """Has every customer the orders and the sum that the log's purchases come to, and no other?"""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(WRONGLY_BOUGHT) == 0
+    finally:
+        await connection.close()
 
 
 def one_weight_per_kind() -> str:

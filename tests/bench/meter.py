@@ -26,6 +26,11 @@ class Timed:
 
     cost: Cost | None = None
 
+    def cost_of(self, events: int) -> dict[str, float]:
+        """The figure `us_per_event`."""
+        assert self.cost is not None, "the timed block has not ended"
+        return {"us_per_event": self.cost.seconds / events * 1e6}
+
     def run(
         self,
         kind: Kind,
@@ -60,7 +65,7 @@ class Meter:
     async def timed(self) -> AsyncIterator[Timed]:
         """Take time, and what it cost. Processes that end inside must not be watched ones."""
         timed = Timed()
-        for pid in self._ours_without_servers():
+        for pid in self._ours_without_shared():
             _forget_peak(pid)
         cpu, busy, begun = self._cpu(), machine_busy_seconds(), time.perf_counter()
         yield timed
@@ -76,15 +81,19 @@ class Meter:
         return {CLIENT: tree_cpu_seconds(os.getpid()) - sum(parts.values()), **parts}
 
     def _peaks(self) -> dict[str, float]:
-        watched = {part: pid for part, pid in self.trees.items() if part not in SERVERS}
+        watched = {part: pid for part, pid in self.trees.items() if part not in SHARING}
         peaks = {part: peak_mb(pid) for part, pid in watched.items()}
-        return {CLIENT: _peak_mb(os.getpid()), **peaks}
+        shared = {part: shared_mb(pid) for part, pid in self.trees.items() if part in SHARING}
+        told = {part: mb for part, mb in shared.items() if mb is not None}
+        return {CLIENT: _peak_mb(os.getpid()), **peaks, **told}
 
-    def _ours_without_servers(self) -> list[int]:
-        return [os.getpid(), *(pid for part, pid in self.trees.items() if part not in SERVERS)]
+    def _ours_without_shared(self) -> list[int]:
+        """Those whose peak is told, of each tree its root."""
+        return [os.getpid(), *(pid for part, pid in self.trees.items() if part not in SHARING)]
 
 
-SERVERS = frozenset({"postgres", "kafka"})
+SHARING = frozenset({"postgres"})
+"""Processes that share most of their memory: each counts the whole cache as resident."""
 
 
 def tree_cpu_seconds(pid: int) -> float:
@@ -107,6 +116,18 @@ def peak_mb(pid: int) -> float:
     return 0.0
 
 
+def shared_mb(pid: int) -> float | None:
+    """What a process and those below it have now, pages that they share counted once.
+
+    None where the kernel tells it to nobody, or not to us.
+    """
+    try:
+        root = psutil.Process(pid)
+        return sum(_proportional_mb(one.pid) for one in (root, *root.children(recursive=True)))
+    except (psutil.Error, PermissionError):
+        return None
+
+
 def machine_busy_seconds() -> float:
     """CPU seconds of the whole machine. Interrupts are left out: they are charged to nobody, and
     those of our own traffic would look like a neighbour."""
@@ -117,6 +138,15 @@ def machine_busy_seconds() -> float:
 def _forget_peak(pid: int) -> None:
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text(RESET_PEAK)
+
+
+def _proportional_mb(pid: int) -> float:
+    """0 of one that ended meanwhile."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _peak_mb(pid: int) -> float:

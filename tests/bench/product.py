@@ -15,6 +15,7 @@ import analytics.bootstrap
 import asyncpg
 import contacts.bootstrap
 import httpx
+import sales.bootstrap
 from analytics.engagement.registered import register_models
 from analytics.settings import AnalyticsSettings
 from contacts.settings import ContactsSettings
@@ -28,6 +29,7 @@ from crm_events.keys import Kek, wrap
 from crm_events.money import Money
 from crm_events.sealing import seal
 from fastapi import FastAPI
+from sales.settings import SalesSettings
 
 from tests.bench.bench import Bench
 from tests.bench.load import Sample
@@ -89,6 +91,15 @@ class Analytics:
             yield client
 
 
+@dataclass(frozen=True)
+class Sales:
+    """sales, likewise."""
+
+    url: str
+    settings: SalesSettings
+    core: sales.bootstrap.Core
+
+
 @asynccontextmanager
 async def contacts_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncIterator[Contacts]:
     async with bench.database() as url:
@@ -108,21 +119,11 @@ async def analytics_on(bench: Bench, *, connections: int = CONNECTIONS) -> Async
 
 
 @asynccontextmanager
-async def contacts_core(
-    bench: Bench, *, connections: int = CONNECTIONS
-) -> AsyncIterator[contacts.bootstrap.Core]:
-    """What API and worker of contacts share, where nothing else is asked for."""
-    async with contacts_on(bench, connections=connections) as placed:
-        yield placed.core
-
-
-@asynccontextmanager
-async def analytics_core(
-    bench: Bench, *, connections: int = CONNECTIONS
-) -> AsyncIterator[analytics.bootstrap.Core]:
-    """analytics, likewise."""
-    async with analytics_on(bench, connections=connections) as placed:
-        yield placed.core
+async def sales_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncIterator[Sales]:
+    async with bench.database() as url:
+        settings = SalesSettings(**_settings(bench, url))
+        async with _pool(url, sales.bootstrap.MIGRATIONS, connections) as pool:
+            yield Sales(url, settings, sales.bootstrap.Core.of(settings, pool))
 
 
 async def mint(pool: asyncpg.Pool, customers: Iterable[UUID]) -> None:

@@ -43,8 +43,10 @@ Every figure is the median of its quiet runs, in brackets the smallest and the l
 and a peer are measured in the same run on the same servers as Kith, in turn; client, product and
 servers share the machine. "Others" is the largest share of the machine that went to processes that
 are not ours in a run that counts. Above {most} no run was quiet and the figure says little: it is
-marked with `!`. Correct: what the row counts is what was sent; in `whole`, the folds by kind and
-the peers' engines each customer's sum and count are the oracle's.
+marked with `!`. Correct, looked at when the clock has stopped: in `fold.*`, `whole` and the peers'
+engines each customer's sum and count are the oracle's; in `inbox` and `relay` each partition holds
+the ids that it must, in their order and (but for the relay's ceiling, which numbers nothing) under
+their numbers; elsewhere what the row counts is what was sent. The same is asked of the ceilings.
 
 Bars were set on a quiet machine that also has two cores, with events of 300 bytes whose 50,000
 keys follow Zipf (s = 1). "Reference" is what was measured there (`4k` is 4,000): beside it the
@@ -67,7 +69,8 @@ Milliseconds; the last column is how late the generator was, 99th percentile.
 COSTS = """\
 ## What it costs
 
-CPU seconds a million events, by part; peak resident memory of client and product.
+CPU seconds a million events, by part. Memory: the peak of what client, product and Kafka had
+resident; of PostgreSQL what its processes had at the end, pages that they share counted once.
 
 | row | who | CPU | memory, MB |
 |---|---|---|---|"""
@@ -173,7 +176,7 @@ def _figures(known: Iterable[tuple[Row, Record]], verdicts: Mapping[str, Sequenc
                 f"`{row.name}`",
                 f"{row.does}{f'; keys: {row.keys}' if row.keys else ''}",
                 _shown(row, record, "kith"),
-                _shown(row, record, "ceiling"),
+                _shown(row, record, "ceiling") or (row.no_ceiling and f"none: {row.no_ceiling}"),
                 "" if ratio is None else percent(ratio),
                 row.reference,
                 bars,

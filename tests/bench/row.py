@@ -11,7 +11,8 @@ and writes each row down as soon as it is measured. A module in `rows/` exports 
         batches = [facts[n : n + 100] for n in range(0, events, 100)]  # made before it is timed
 
         async def kith() -> Run:
-            async with contacts_core(bench) as core:  # a fresh database: each run starts alike
+            async with contacts_on(bench) as placed:  # a fresh database: each run starts alike
+                core = placed.core
                 await mint(core.pool, customers)
                 async with bench.timed() as timed:
                     for batch in batches:
@@ -71,7 +72,7 @@ class Cost:
 
     seconds: float
     cpu_seconds: Mapping[str, float]  # by part: client, postgres, kafka, and what was watched
-    rss_mb: Mapping[str, float]  # the peak of client and of what was watched
+    rss_mb: Mapping[str, float]  # peaks; of postgres what it had at the end, shared pages once
     other: float  # the share of the machine that went to processes that are not ours
 
 
@@ -162,6 +163,7 @@ class Row:
     keys: str = ""  # the key pattern
     promises: Mapping[str, str] = field(default_factory=dict)  # see `promised`
     runs: int | None = None  # where one is long: fewer than the usual number
+    no_ceiling: str = ""  # why there is none to measure
 
 
 def promised(promises: Mapping[str, str], who: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def test_a_wrong_run_and_a_disturbed_one_are_said():
     assert "Log.append was **wrong** against the oracle" in page
     assert "**no**, 1 of 1 runs" in page
     assert "1.00 events/s (1.00 to 1.00) !" in page
+
+
+def test_a_row_that_can_have_no_ceiling_says_why():
+    alone = replace(ROW, bars=(), no_ceiling="bytes are weighed")
+
+    page = render([alone], of(recorded(ROW, ran("kith", "Log.append", 40_000))))
+
+    assert "| none: bytes are weighed |" in page
 
 
 def test_latencies_have_a_table_with_the_generators_lateness():

@@ -10,6 +10,8 @@ from crm_stack.kafka import Kafka
 from crm_stack.stack import Stack
 
 GONE_WITHIN_S = 30
+DELETED = "-delete"
+"""How Kafka names the folder of a partition that is gone."""
 
 
 async def drop_topics(bootstrap: str) -> None:
@@ -27,10 +29,13 @@ async def drop_topics(bootstrap: str) -> None:
 
 def topic_bytes(stack: Stack, topic: str) -> int | None:
     """What the records of a topic take on disk; None where the broker is not our own."""
-    if not isinstance(stack.kafka, Kafka):
-        return None
-    return sum(_size(path) for path in stack.kafka.folder.rglob(f"{topic}-*/*.log"))
+    return bytes_in(stack.kafka.folder, topic) if isinstance(stack.kafka, Kafka) else None
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
+def bytes_in(folder: Path, topic: str) -> int:
+    """Of the topic that is there: one of its name that was deleted lies there for a minute more."""
+    return sum(
+        path.stat().st_size
+        for path in folder.rglob(f"{topic}-*/*.log")
+        if not path.parent.name.endswith(DELETED)
+    )

@@ -17,7 +17,8 @@ from tests.bench.load import Sample, latency, open_loop, totals
 from tests.bench.peers.engine import Engine, Placed, Running
 from tests.bench.peers.tables import create, last_states, places_of, record, topics
 from tests.bench.row import Contestant, Contestants, Run
-from tests.bench.rows.latency import BATCH, PEOPLE, RATE, lasting, people_only
+from tests.bench.rows.latency import PEOPLE, people_only
+from tests.bench.watching import BATCH, RATE, lasting
 
 SEEN_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.05

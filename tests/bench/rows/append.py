@@ -14,6 +14,7 @@ from crm_chassis.database import SESSION_LIMITS
 from crm_chassis.ids import derived_id
 from crm_chassis.log.append import APPEND_STREAMS
 from crm_chassis.log.entries import Fact, NewEvent, StreamAppend
+from crm_chassis.log.together import APPEND_EACH
 from crm_chassis.partitioning import partition_of
 from crm_events.topics import PURCHASES
 
@@ -54,6 +55,17 @@ def arguments(append: StreamAppend) -> tuple[Any, ...]:
     return (
         1, new.occurred_at, [append.stream_id], [append.expected_version], [], [], [],
         [append.stream_id], [append.expected_version + 1], *columns([new]),
+    )  # fmt: skip
+
+
+def shared(appends: Sequence[StreamAppend]) -> tuple[Any, ...]:
+    """What `log_append_each` is given for so many callers, one event each."""
+    news = [new for append in appends for new in append.events]
+    streams, calls = [append.stream_id for append in appends], list(range(len(appends)))
+    expected = [append.expected_version for append in appends]
+    return (
+        1, calls, streams, expected, calls, [new.occurred_at for new in news], streams,
+        [version + 1 for version in expected], *columns(news),
     )  # fmt: skip
 
 
@@ -137,7 +149,24 @@ def contestants(keys: Keys) -> Contestants:
                 correct = await _written(placed) == events
             return timed.run("ceiling", "bare asyncpg, a call each", events=events, correct=correct)
 
-        yield kith, bare
+        async def bare_shared() -> Run:
+            rounds = itertools.zip_longest(*shares)
+            prepared = [shared([one for one in each if one is not None]) for each in rounds]
+            async with contacts_on(bench) as placed, connections(placed.url, 1) as (connection,):
+                statement = await connection.prepare(APPEND_EACH)
+                async with bench.timed() as timed:
+                    for each in prepared:
+                        await statement.fetch(*each)
+                correct = await _written(placed) == events
+            return timed.run(
+                "ceiling",
+                "bare asyncpg, shared",
+                events=events,
+                correct=correct,
+                settings={"connections": 1, "calls a statement": WRITERS},
+            )
+
+        yield kith, bare, bare_shared
 
     return opened
 
@@ -153,6 +182,8 @@ ROWS = tuple(
         promises={
             "Log.append": "durable, expected versions checked, once",
             "bare asyncpg": "the same statement, a transaction for each call; sealed beforehand",
+            "bare asyncpg, shared": "the statement that Kith sends, 32 callers in one transaction; "
+            "sealed beforehand, no caller waits for another to come",
         },
     )
     for name, keys, said in (

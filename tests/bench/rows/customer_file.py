@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-import httpx
+import asyncpg
 from contacts.customer_file.api import FIRST_ENTRIES
 from contacts.customer_file.scores import OF_CUSTOMERS
 from contacts.people.directory import GROUP
@@ -16,17 +15,17 @@ from contacts.timeline.timeline import PAGE
 from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.http.reads import CHECKPOINTS
 
+from tests.bench.asking import Asking, client_of
 from tests.bench.bench import Bench
 from tests.bench.filled import fill_customer_files
-from tests.bench.load import customer, latency, open_loop
+from tests.bench.load import customer
 from tests.bench.processes import running, service
 from tests.bench.product import contacts_on
-from tests.bench.row import Contestant, Kind, Row, Run, at_most
+from tests.bench.row import Contestant, Row, at_most
 
 CUSTOMERS = 1_000_000
 RATE = 50
 SECONDS = 20
-WARM_SECONDS = 3
 HOT_SHARE = 0.1
 """Of requests, that ask for a customer with a hundred entries more."""
 
@@ -43,47 +42,32 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         await keep_key(pool, key, name="bench", scopes=["people:read"])
         api = service(bench, "contacts", placed.url, role="api")
 
-        async def asking(kind: Kind, who: str, read: Callable[[UUID], Awaitable[bool]]) -> Run:
-            chosen = drawn(customers, RATE * (seconds + WARM_SECONDS))
-            took, right = [0.0] * len(chosen), [False] * len(chosen)
-
-            async def send(n: int, due: float) -> None:
-                right[n] = await read(chosen[n])
-                took[n] = time.perf_counter() - due
-
-            await open_loop(send, rate=RATE, seconds=WARM_SECONDS)
-            async with bench.timed() as timed:
-                late = await open_loop(send, rate=RATE, seconds=seconds)
-            count = len(late)
-            return timed.run(
-                kind,
-                who,
-                events=count,
-                latency=latency(took[:count], late),
-                correct=all(right[:count]),
-                settings={"customers": customers, "requests/s": RATE, "seconds": seconds},
-            )
+        asking = Asking(RATE, seconds, {"customers": customers})
+        chosen = drawn(customers, asking.count)
 
         async with running(bench, api=api), client_of(api.url, key) as client:
 
-            async def over_http(asked: UUID) -> bool:
+            async def over_http(n: int) -> bool:
+                asked = chosen[n]
                 answer = await client.get(f"/customers/{asked}")
                 return answer.is_success and f'"customer_id":"{asked}"'.encode() in answer.content
 
-            async def bare(asked: UUID) -> bool:
-                await pool.fetch(CHECKPOINTS)
-                found = await pool.fetch(GROUP, asked)
-                await pool.fetch(OF_CUSTOMERS, [asked])
-                await pool.fetch(PAGE, [asked], None, None, None, FIRST_ENTRIES + 1)
-                return found[0]["customer_id"] == asked
+            async def bare(n: int) -> bool:
+                return await read_bare(pool, chosen[n])
 
-            async def kith() -> Run:
-                return await asking("kith", "GET /customers/{id}", over_http)
+            yield (
+                lambda: asking.run(bench, "kith", "GET /customers/{id}", over_http),
+                lambda: asking.run(bench, "ceiling", "its four statements, bare asyncpg", bare),
+            )
 
-            async def ceiling() -> Run:
-                return await asking("ceiling", "its four statements, bare asyncpg", bare)
 
-            yield kith, ceiling
+async def read_bare(pool: asyncpg.Pool, asked: UUID) -> bool:
+    """The four statements of a customer file; did they find the customer?"""
+    await pool.fetch(CHECKPOINTS)
+    found = await pool.fetch(GROUP, asked)
+    await pool.fetch(OF_CUSTOMERS, [asked])
+    await pool.fetch(PAGE, [asked], None, None, None, FIRST_ENTRIES + 1)
+    return found[0]["customer_id"] == asked
 
 
 def drawn(customers: int, count: int) -> list[UUID]:
@@ -97,13 +81,6 @@ def drawn(customers: int, count: int) -> list[UUID]:
         )
         for _ in range(count)
     ]
-
-
-@asynccontextmanager
-async def client_of(url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10) as client:
-        yield client
 
 
 ROWS = (

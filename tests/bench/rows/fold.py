@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from uuid import UUID
 
 import asyncpg
 from analytics.bootstrap import Core
-from analytics.engagement.engagement import READ_SUMS, WRITE_SUMS
 from analytics.engagement.model import ScoringModel
-from crm_chassis.log.entries import Statement
-from crm_chassis.log.position import LAST, START, Position
-from crm_chassis.log.statements import guarded
-from crm_chassis.log.tail import GLANCES
-from crm_chassis.projection.checkpoints import MOVE, REGISTER
 from crm_chassis.projection.model import ReadModel
 from crm_chassis.projection.pages import PAGE_ROWS
 from crm_chassis.projection.projector import Projector
+from crm_events.contacts import OrderCompleted
 
 from tests.bench.bench import Bench
 from tests.bench.filled import add_events, draw
+from tests.bench.heard import Score, as_bought, as_expected, expected_alike
 from tests.bench.load import CUSTOMERS, Keys
-from tests.bench.product import Leads, analytics_on
-from tests.bench.row import Contestant, Row, Run, at_least, of_ceiling
+from tests.bench.plain_loop import PlainLoop
+from tests.bench.product import Analytics, Leads, analytics_on
+from tests.bench.row import Contestant, Contestants, Kind, Row, Run, at_least, of_ceiling
 
 EVENTS = 500_000
 UNIQUE_EVENTS = 200_000
 QUICK_EVENTS = 10_000
-COUNTED = "select coalesce(sum(counted), 0)::int, count(*)::int from engagement"
+FACTS = f"select partition_key, occurred_at from log where type = '{OrderCompleted.type}'"  # noqa: S608  # a constant
 # Each event gets a customer of its own; what a score reads of it is not touched.
 OWN_CUSTOMER = "update log l set partition_key = d.id from drawn d where d.rank = l.gp"
 
@@ -60,128 +57,72 @@ def projector(core: Core, models: Sequence[ReadModel]) -> Projector:
     )
 
 
-def contestants(
-    keys: Keys, models_of: Callable[[Core], Sequence[ReadModel]], *, beside: bool
-) -> Callable[[Bench], AsyncIterator[Sequence[Contestant]]]:
-    """Kith's fold of these models; `beside`: the plain loop too."""
+def contestants(keys: Keys, *, everything: bool = False) -> Contestants:
+    """Kith's fold beside the plain loop: of the score alone, or of `everything` a worker folds."""
 
     @asynccontextmanager
     async def opened(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         full = EVENTS if keys == "Zipf" else UNIQUE_EVENTS
         events = bench.size(full, quick=QUICK_EVENTS)
 
-        async def measured(kind: str, who: str, fold: Callable[[Core], object]) -> Run:
+        async def measured(
+            kind: Kind, who: str, fold: Callable[[Analytics], Awaitable[None]]
+        ) -> Run:
             async with analytics_on(bench) as placed:
-                core = placed.core
+                core, model = placed.core, placed.core.models[0]
                 await fill(core.pool, events, keys)
                 async with bench.timed() as timed:
-                    await fold(core)
-                counted, customers = await core.pool.fetchrow(COUNTED)
+                    await fold(placed)
+                scores = await must_have(placed.url, model)
+                right = await as_expected(core.pool, model, scores)
+                if everything:
+                    right = right and await as_bought(placed.url)
             return timed.run(
                 kind,
                 who,
                 events=events,
-                correct=counted == events,
-                settings={"customers": customers, "rows a page": PAGE_ROWS},
+                correct=right,
+                settings={"customers": len(scores), "rows a page": PAGE_ROWS},
             )
 
-        async def kith(core: Core) -> None:
-            folding = projector(core, models_of(core))
+        async def kith(placed: Analytics) -> None:
+            core = placed.core
+            folding = projector(core, core.read_models if everything else core.scores)
             while await folding.turn():
                 pass
 
-        found = [partial(measured, "kith", "Projector", kith)]
-        if beside:
-            found.append(partial(measured, "ceiling", "plain loop, bare asyncpg", plain_loop))
-        yield found
+        async def plain(placed: Analytics) -> None:
+            connection = await asyncpg.connect(placed.url)
+            await PlainLoop(connection, placed.core.models[0], buys=everything).run()
+            await connection.close()
+
+        yield (
+            partial(measured, "kith", "Projector", kith),
+            partial(measured, "ceiling", "plain loop, bare asyncpg", plain),
+        )
 
     return opened
 
 
-async def plain_loop(core: Core) -> None:
-    """The same statements one after the other, and sums in a dictionary."""
-    model = core.models[0]
-    connection = await asyncpg.connect(dsn=_dsn(core.pool))
+async def must_have(url: str, model: ScoringModel) -> dict[UUID, Score]:
+    """What must have come of all purchases that are in the log."""
+    connection = await asyncpg.connect(url)
     try:
-        await connection.execute(REGISTER, [model.projection], [model.version])
-        at = START
-        while (end := await _page(connection, model, at)) is not None:
-            at = end
+        return expected_alike(await connection.fetch(FACTS), model)
     finally:
         await connection.close()
 
 
-async def _page(
-    connection: asyncpg.Connection, model: ScoringModel, at: Position
-) -> Position | None:
-    row = await connection.fetchrow(
-        GLANCES, at.epoch, str(at.xid), at.gp, LAST.epoch, str(LAST.xid), LAST.gp, PAGE_ROWS,
-        list(model.types), [], [],
-    )  # fmt: skip
-    if row is None:
-        return None
-    rate, landmark, weight = model.decay.rate, model.landmark, math.log(model.kinds[0].weight)
-    sums: dict[object, list[float]] = {}
-    last: dict[object, object] = {}
-    for customer, when in zip(row["keys"], row["occurred"], strict=True):
-        term = weight + rate * (when - landmark).total_seconds()
-        sums.setdefault(customer, []).append(term)
-        if customer not in last or when > last[customer]:
-            last[customer] = when
-    ids = ",".join(map(str, sums))
-    known = await connection.fetchrow(READ_SUMS, model.model_id, ids)
-    before = dict(
-        zip(known[0] or (), zip(known[1] or (), known[3] or (), strict=True), strict=True)
-    )
-    s, counted = [], []
-    for customer, terms in sums.items():
-        s_before, n_before = before.get(customer, (None, 0))
-        every = terms if s_before is None else [s_before, *terms]
-        largest = max(every)
-        s.append(largest + math.log(sum(math.exp(term - largest) for term in every)))
-        counted.append(n_before + len(terms))
-    end = Position(row["epoch"], int(row["xid"]), row["gp"])
-    empty = "{" + ",".join(["null"] * len(s)) + "}"
-    nothing = "{" + ",".join(["0"] * len(s)) + "}"
-    write = Statement(
-        WRITE_SUMS,
-        (model.model_id, ids, _array(s), empty, _array(counted), nothing, _array(last.values())),
-    )
-    move = Statement(
-        MOVE,
-        (end.epoch, str(end.xid), end.gp, row["recorded_at"], model.projection, model.version,
-         at.epoch, str(at.xid), at.gp),
-    )  # fmt: skip
-    statement = guarded(move, [write])
-    await connection.fetchval(statement.sql, *statement.args)
-    return end
-
-
-def _array(values: object) -> str:
-    return "{" + ",".join(map(str, values)) + "}"
-
-
-def _dsn(pool: asyncpg.Pool) -> str:
-    return pool._connect_args[0]
-
-
-def _scores(core: Core) -> Sequence[ReadModel]:
-    return core.scores
-
-
-def _all(core: Core) -> Sequence[ReadModel]:
-    return core.read_models
-
-
 PROMISES = {
     "Projector": "exactly once, a compare-and-set with each page; a lease; metrics",
-    "plain loop, bare asyncpg": "the same statements, no lease, no read ahead, one model",
+    "plain loop, bare asyncpg": "the same statements, no lease, no read ahead; all that it folds "
+    "moves under one checkpoint, and nothing parks",
 }
 ROWS = (
     Row(
         "fold.zipf",
         does="log to score, 50,000 customers",
-        contestants=contestants("Zipf", _scores, beside=True),
+        contestants=contestants("Zipf"),
         bars=(
             at_least(95_000, "events/s"),
             of_ceiling(0.7),
@@ -193,7 +134,7 @@ ROWS = (
     Row(
         "fold.unique",
         does="log to score, every event its own customer",
-        contestants=contestants("unique", _scores, beside=True),
+        contestants=contestants("unique"),
         bars=(of_ceiling(0.7),),
         reference="25k to 31k on a busy machine",
         keys="unique",
@@ -202,7 +143,7 @@ ROWS = (
     Row(
         "fold.worker",
         does="log to all of analytics' read models: links, buying, score",
-        contestants=contestants("Zipf", _all, beside=False),
+        contestants=contestants("Zipf", everything=True),
         keys="Zipf",
         promises=PROMISES,
     ),

@@ -12,16 +12,15 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from analytics.bootstrap import Core
 from analytics.engagement.engagement import engagement
 from analytics.engagement.model import ScoringModel, load_model, read_model
 from crm_chassis.projection.checkpoints import REGISTER
 from crm_events.topics import CONTRACT
 
 from tests.bench.bench import Bench
-from tests.bench.heard import as_expected, expected, hear, one_weight_per_kind
+from tests.bench.heard import as_bought, as_expected, expected, hear, one_weight_per_kind
 from tests.bench.load import Keys, samples
-from tests.bench.product import analytics_core
+from tests.bench.product import Analytics, analytics_on
 from tests.bench.row import Bar, Contestant, Row, Run, at_least, of_ceiling, times_peer
 from tests.bench.rows.fold import projector
 
@@ -95,14 +94,14 @@ async def plain_loop(pool: asyncpg.Pool, model: ScoringModel) -> None:
             at = end
 
 
-async def heard(bench: Bench, keys: Keys) -> Core:
+async def heard(bench: Bench, keys: Keys) -> Analytics:
     """analytics with a log of these events; made once for all rows of a run."""
 
     @asynccontextmanager
-    async def filled() -> AsyncIterator[Core]:
-        async with analytics_core(bench) as core:
-            await hear(core.pool, samples(size(bench), keys=keys))
-            yield core
+    async def filled() -> AsyncIterator[Analytics]:
+        async with analytics_on(bench) as placed:
+            await hear(placed.core.pool, samples(size(bench), keys=keys))
+            yield placed
 
     return await bench.shared(f"heard {keys}", filled)
 
@@ -116,7 +115,8 @@ def folding(
 ) -> Callable[[Bench], AbstractAsyncContextManager[Sequence[Contestant]]]:
     @asynccontextmanager
     async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-        core, model, events = await heard(bench, keys), read(), size(bench)
+        placed = await heard(bench, keys)
+        core, model, events = placed.core, read(), size(bench)
         scores = expected(events, keys, model)
         models = core.read_models if everything else (engagement(model),)
 
@@ -126,11 +126,14 @@ def folding(
                 folding = projector(core, models)
                 while await folding.turn():
                     pass
+            right = await as_expected(core.pool, model, scores)
+            if everything:
+                right = right and await as_bought(placed.url)
             return timed.run(
                 "kith",
                 "the projector",
                 events=events,
-                correct=await as_expected(core.pool, model, scores),
+                correct=right,
                 settings={"read models": len(models), "keys": len(scores)},
             )
 

@@ -1,41 +1,54 @@
-"""What an event and a read cost on logs of 1e5, 1e6 and, when asked for, 1e7 events."""
+"""What an event and a read cost on logs of 1e5, 1e6 and, when asked for, 1e7 events.
+
+Beside each log the same statements by the bare driver on that log: what grows there is
+PostgreSQL's.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from uuid import UUID
 
 import asyncpg
 import httpx
-from contacts.bootstrap import SERVICE
-from crm_chassis.clock import utc_now
-from crm_chassis.kafka_topics import ensure_topics
-from crm_chassis.projection.projector import Projector
-from crm_chassis.relay.relay import Relay
-from crm_events.topics import CONTRACT, PURCHASES
+from analytics.leaders.api import LEADERS, OWED
+from crm_chassis.http.reads import CHECKPOINTS
+from crm_chassis.log.append import APPEND_FACTS
 
 from tests.bench.bench import Bench
-from tests.bench.filled import add_events, customers_of, fill_analytics, fill_contacts, unhurried
-from tests.bench.growth_picture import BYTES, COST, READ
+from tests.bench.filled import (
+    add_events,
+    customers_of,
+    fill_analytics,
+    fill_contacts,
+    level,
+    unhurried,
+)
+from tests.bench.growth_picture import COST, READ
 from tests.bench.load import customer, latency, samples
-from tests.bench.product import Analytics, Contacts, Leads, analytics_on, contacts_on, mint, order
-from tests.bench.row import Bar, Contestant, Row, Run
-from tests.bench.topics import drop_topics, topic_bytes
+from tests.bench.plain_loop import PlainLoop
+from tests.bench.product import Analytics, Contacts, analytics_on, contacts_on, mint, order
+from tests.bench.row import Bar, Contestant, Kind, Row, Run
+from tests.bench.rows.append import connections
+from tests.bench.rows.customer_file import read_bare
+from tests.bench.rows.facts import arguments
+from tests.bench.rows.fold import projector
 
 APPENDED, BATCH = 100_000, 100
 FOLDED = 200_000
 """Enough to pay for the pages that PostgreSQL writes whole after a checkpoint, as a day's work."""
-RELAYED = 50_000
 READS = 400
 FLAT = 1.25
 """What counts as flat: the most that the largest size may cost, as a multiple of the smallest."""
 SMALLEST = 100_000
 QUICK_SMALLEST = 10_000
+LIMIT = 50
+BEHIND = "select count(*) from log where gp > $1"
 _numbers = itertools.count(100_000_000)
 """Of messages that are not in a filled log yet."""
 
@@ -49,6 +62,16 @@ def sizes(bench: Bench) -> list[int]:
 
 def name_of(size: int) -> str:
     return f"{size:.0e} events".replace("e+0", "e")
+
+
+def both(
+    bench: Bench,
+    measured: Callable[[int, Kind, str], Awaitable[Run]],
+) -> list[Contestant]:
+    """Kith on each log, then the ceiling on each."""
+    own = [partial(measured, size, "kith", name_of(size)) for size in sizes(bench)]
+    top = [partial(measured, size, "ceiling", f"bare, {name_of(size)}") for size in sizes(bench)]
+    return [*own, *top]
 
 
 async def contacts_of(bench: Bench, size: int) -> Contacts:
@@ -84,23 +107,30 @@ async def checkpoint(bench: Bench) -> None:
 
 @asynccontextmanager
 async def appending(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    async def append(size: int) -> Run:
-        core = (await contacts_of(bench, size)).core
-        count = bench.size(APPENDED, quick=2_000)
+    async def append(size: int, kind: Kind, who: str) -> Run:
+        placed = await contacts_of(bench, size)
+        pool, count = placed.core.pool, bench.size(APPENDED, quick=2_000)
         chosen = [one._replace(number=next(_numbers)) for one in samples(count)]
         facts = [order(one) for one in chosen]
-        before = await core.pool.fetchval("select count(*) from log where gp > $1", size)
-        async with bench.timed() as timed:
-            for first in range(0, count, BATCH):
-                await core.log.append(facts=facts[first : first + BATCH])
-        after = await core.pool.fetchval("select count(*) from log where gp > $1", size)
-        assert timed.cost is not None
+        batches = [facts[first : first + BATCH] for first in range(0, count, BATCH)]
+        before = await pool.fetchval(BEHIND, size)
+        async with connections(placed.url, 1) as (connection,):
+            prepared = [arguments(batch) for batch in batches] if kind == "ceiling" else []
+            statement = await connection.prepare(APPEND_FACTS)
+            async with bench.timed() as timed:
+                if kind == "ceiling":
+                    for each in prepared:
+                        await statement.fetch(*each)
+                else:
+                    for batch in batches:
+                        await placed.core.log.append(facts=batch)
+        after = await pool.fetchval(BEHIND, size)
         return timed.run(
-            "kith",
-            name_of(size),
+            kind,
+            who,
             events=count,
             correct=after - before == count,
-            figures={COST: timed.cost.seconds / count * 1e6},
+            figures=timed.cost_of(count),
             settings={"size": size, "batch": BATCH, "writers": 1},
         )
 
@@ -109,7 +139,7 @@ async def appending(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         held = {row["key_id"] for row in await pool.fetch("select key_id from subject_key")}
         wanted = {one.customer_id for one in samples(APPENDED)}
         await mint(pool, (one for one in wanted if str(one) not in held))
-    yield [partial(append, size) for size in sizes(bench)]
+    yield both(bench, append)
 
 
 @asynccontextmanager
@@ -117,35 +147,34 @@ async def folding(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
     count = bench.size(FOLDED, quick=2_000)
     reached = {size: size for size in sizes(bench)}
 
-    async def fold(size: int) -> Run:
-        core = (await analytics_of(bench, size)).core
+    async def fold(size: int, kind: Kind, who: str) -> Run:
+        placed = await analytics_of(bench, size)
+        core = placed.core
         async with unhurried(core.pool) as connection:
             first, customers = reached[size] + 1, customers_of(size)
             await add_events(connection, first, first + count - 1, customers, heard=True)
         reached[size] += count
         before = await counted(core.pool)
-        projector = Projector(
-            pool=core.pool,
-            log=core.log,
-            models=core.read_models,
-            lease=Leads(),
-            wake=asyncio.Event(),
-            clock=utc_now,
-        )
+        plain = await asyncpg.connect(placed.url)
         async with bench.timed() as timed:
-            while await projector.turn():
-                pass
-        assert timed.cost is not None
+            if kind == "ceiling":
+                await PlainLoop(plain, core.models[0], buys=True).run()
+            else:
+                folding = projector(core, core.read_models)
+                while await folding.turn():
+                    pass
+        await level(plain, core)  # the plain loop keeps one checkpoint for all
+        await plain.close()
         return timed.run(
-            "kith",
-            name_of(size),
+            kind,
+            who,
             events=count,
             correct=await counted(core.pool) - before == count,
-            figures={COST: timed.cost.seconds / count * 1e6},
+            figures=timed.cost_of(count),
             settings={"size": size, "read models": len(core.read_models)},
         )
 
-    yield [partial(fold, size) for size in sizes(bench)]
+    yield both(bench, fold)
 
 
 async def counted(pool: asyncpg.Pool) -> int:
@@ -155,106 +184,68 @@ async def counted(pool: asyncpg.Pool) -> int:
 
 @asynccontextmanager
 async def leading(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    async def read(size: int) -> Run:
-        async with (await analytics_of(bench, size)).asked() as client:
-            return await read_one_by_one(bench, size, client, lambda: "/leaders?limit=50")
+    async def read(size: int, kind: Kind, who: str) -> Run:
+        placed = await analytics_of(bench, size)
+        pool, model = placed.core.pool, placed.core.models[0]
 
-    yield [partial(read, size) for size in sizes(bench)]
+        async def bare() -> None:
+            await pool.fetch(CHECKPOINTS)
+            await pool.fetch(OWED, model.model_id)
+            await pool.fetch(LEADERS, model.model_id, None, None, LIMIT)
+
+        async with placed.asked() as client:
+            asking = bare if kind == "ceiling" else asks(client, lambda: f"/leaders?limit={LIMIT}")
+            return await read_one_by_one(bench, size, kind, who, asking)
+
+    yield both(bench, read)
 
 
 @asynccontextmanager
 async def filing(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    async def read(size: int) -> Run:
+    async def read(size: int, kind: Kind, who: str) -> Run:
         rng = random.Random(size)  # noqa: S311  # the same customers each time, no secret
+        placed = await contacts_of(bench, size)
 
-        def path() -> str:
-            return f"/customers/{customer(rng.randint(1, customers_of(size)))}"
+        def anyone() -> UUID:
+            return customer(rng.randint(1, customers_of(size)))
 
-        async with (await contacts_of(bench, size)).asked() as client:
-            return await read_one_by_one(bench, size, client, path)
+        async def bare() -> None:
+            await read_bare(placed.core.pool, anyone())
 
-    yield [partial(read, size) for size in sizes(bench)]
+        async with placed.asked() as client:
+            asking = bare if kind == "ceiling" else asks(client, lambda: f"/customers/{anyone()}")
+            return await read_one_by_one(bench, size, kind, who, asking)
+
+    yield both(bench, read)
+
+
+def asks(client: httpx.AsyncClient, path: Callable[[], str]) -> Callable[[], Awaitable[None]]:
+    async def ask() -> None:
+        (await client.get(path())).raise_for_status()
+
+    return ask
 
 
 async def read_one_by_one(
-    bench: Bench, size: int, client: httpx.AsyncClient, path: Callable[[], str]
+    bench: Bench, size: int, kind: Kind, who: str, ask: Callable[[], Awaitable[None]]
 ) -> Run:
     """Reads in a row, within this process; the first ones warm up and are not counted."""
     reads = bench.size(READS, quick=50)
     for _ in range(20):
-        (await client.get(path())).raise_for_status()
+        await ask()
     took: list[float] = []
     async with bench.timed() as timed:
         for _ in range(reads):
             begun = time.perf_counter()
-            answer = await client.get(path())
+            await ask()
             took.append(time.perf_counter() - begun)
-            answer.raise_for_status()
     return timed.run(
-        "kith",
-        name_of(size),
+        kind,
+        who,
         events=reads,
         latency=latency(took, [0.0]),
         settings={"size": size, "one after the other": True},
     )
-
-
-@asynccontextmanager
-async def storing(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    async def weigh(size: int) -> Run:
-        own = (await contacts_of(bench, size)).core.pool
-        heard = (await analytics_of(bench, size)).core.pool
-        async with bench.timed() as timed:
-            figures = {
-                "contacts' log": await bytes_an_event(own),
-                "Kafka": sent or 0.0,
-                "analytics' log": await bytes_an_event(heard),
-            }
-        figures[BYTES] = round(sum(figures.values()), 1)
-        return timed.run(
-            "kith", name_of(size), events=size, figures=figures, settings={"size": size, **figures}
-        )
-
-    sent = await kafka_bytes(bench, await contacts_of(bench, sizes(bench)[0]), RELAYED)
-    yield [partial(weigh, size) for size in sizes(bench)]
-
-
-async def bytes_an_event(pool: asyncpg.Pool) -> float:
-    """Of the log with its indexes."""
-    total, rows = await pool.fetchrow(
-        "select pg_total_relation_size('log'), (select count(*) from log)"
-    )
-    return round(total / rows, 1)
-
-
-async def kafka_bytes(bench: Bench, contacts: Contacts, records: int) -> float | None:
-    """Send so many of the log's rows, and see what a record takes."""
-    pool, settings = contacts.core.pool, contacts.settings
-    await drop_topics(bench.kafka)
-    await ensure_topics(
-        bench.kafka, CONTRACT.published_by(SERVICE), replication_factor=1, min_insync=1
-    )
-    relay = Relay(
-        pool=pool,
-        contract=CONTRACT,
-        service=SERVICE,
-        bootstrap=settings.kafka_bootstrap,
-        replication_factor=1,
-        min_insync=1,
-        lease=Leads(),
-        wake=asyncio.Event(),
-        clock=utc_now,
-    )
-    sent = "select coalesce(sum(sequence), 0)::int from relay_sequence"
-    before = await pool.fetchval(sent)
-    try:
-        while await pool.fetchval(sent) - before < records and await relay.turn():
-            pass
-    finally:
-        await relay.close()
-    count = await pool.fetchval(sent) - before
-    total = topic_bytes(bench.stack, PURCHASES.name)
-    return None if total is None or not count else round(total / count, 1)
 
 
 def flat(figure: str) -> Bar:
@@ -270,7 +261,10 @@ ROWS = (
         figure=COST,
         unit="us an event",
         keys="Zipf",
-        promises={"1e": "durable, each once for ever"},
+        promises={
+            "1e": "durable, each once for ever",
+            "bare": "the same statement; sealed beforehand, no key looked up",
+        },
     ),
     Row(
         "growth.fold",
@@ -280,7 +274,10 @@ ROWS = (
         figure=COST,
         unit="us an event",
         keys="Zipf",
-        promises={"1e": "exactly once, a compare-and-set with each page"},
+        promises={
+            "1e": "exactly once, a compare-and-set with each page",
+            "bare": "the plain loop of `fold.worker`",
+        },
     ),
     Row(
         "growth.leaders",
@@ -289,7 +286,10 @@ ROWS = (
         bars=(flat(READ),),
         figure=READ,
         unit="ms at p99",
-        promises={"1e": "says how fresh it is"},
+        promises={
+            "1e": "says how fresh it is",
+            "bare": "its three statements; no key asked for, nothing put together",
+        },
     ),
     Row(
         "growth.file",
@@ -298,15 +298,9 @@ ROWS = (
         bars=(flat(READ),),
         figure=READ,
         unit="ms at p99",
-        promises={"1e": "says how fresh it is"},
-    ),
-    Row(
-        "growth.bytes",
-        does="bytes on disk of an event, with indexes: contacts' log, Kafka, analytics' log",
-        contestants=storing,
-        figure=BYTES,
-        unit="bytes an event, all copies",
-        runs=1,
-        promises={"1e": "every event kept, in each of three places"},
+        promises={
+            "1e": "says how fresh it is",
+            "bare": "its four statements; no key asked for, nothing put together",
+        },
     ),
 )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from crm_chassis.clock import utc_now
 from crm_chassis.kafka_producer import BATCH_BYTES
 from crm_chassis.relay.page import PAGE_ROWS
@@ -16,14 +16,23 @@ from crm_chassis.relay.relay import Relay
 from crm_events.topics import CONTRACT, PURCHASES
 
 from tests.bench.bench import Bench
+from tests.bench.copies import ids, in_kafka, owed
 from tests.bench.filled import add_events, draw
-from tests.bench.load import CUSTOMERS
+from tests.bench.load import CUSTOMERS, Keys
 from tests.bench.product import Leads, contacts_on
-from tests.bench.row import Contestant, Row, Run, at_least, of_ceiling
+from tests.bench.row import Contestant, Contestants, Row, Run, at_least, of_ceiling
 from tests.bench.topics import drop_topics
 
 EVENTS = 200_000
 QUICK_EVENTS = 10_000
+UNIQUE_KEYS = "update log l set partition_key = gen_random_uuid()"
+SETTINGS = {
+    "rows a page": PAGE_ROWS,
+    "partitions": PURCHASES.partitions,
+    "bytes a batch at most": BATCH_BYTES,
+    "acks": "all",
+    "idempotent": True,
+}
 # The columns that a record is made of, and nothing rendered.
 BARE_PAGE = """
 select epoch, xid::text as xid, gp, partition, event_id::text, stream_id::text,
@@ -34,12 +43,14 @@ order by l.epoch, l.xid, l.gp limit $4
 """
 
 
-async def fill_own(pool: asyncpg.Pool, events: int) -> None:
-    """Own purchases that nobody has sent."""
+async def fill_own(pool: asyncpg.Pool, events: int, keys: Keys = "Zipf") -> None:
+    """Own purchases that nobody has sent; unique keys are of no partition in particular."""
     async with pool.acquire() as connection:
         await connection.execute("set transaction_timeout = 0; set statement_timeout = 0")
         await draw(connection, CUSTOMERS)
         await add_events(connection, 1, events, CUSTOMERS, heard=False)
+        if keys == "unique":
+            await connection.execute(UNIQUE_KEYS, timeout=120)
         await connection.execute("vacuum (analyze) log", timeout=120)
         await connection.execute("reset transaction_timeout; reset statement_timeout")
 
@@ -58,55 +69,52 @@ def relay_of(bench: Bench, pool: asyncpg.Pool) -> Relay:
     )
 
 
-async def in_topic(bench: Bench) -> int:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bench.kafka)
-    await consumer.start()
-    try:
-        places = [TopicPartition(PURCHASES.name, n) for n in range(PURCHASES.partitions)]
-        return sum((await consumer.end_offsets(places)).values())
-    finally:
-        await consumer.stop()
+def contestants(keys: Keys) -> Contestants:
+    @asynccontextmanager
+    async def opened(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
+        events = bench.size(EVENTS, quick=QUICK_EVENTS)
 
+        async def kith() -> Run:
+            await drop_topics(bench.kafka)
+            async with contacts_on(bench) as placed:
+                relay = relay_of(bench, placed.core.pool)
+                await relay.turn()  # makes the topics
+                await fill_own(placed.core.pool, events, keys)
+                async with bench.timed() as timed:
+                    while await relay.turn():
+                        pass
+                await relay.close()
+                must_hold = await owed(placed.url, PURCHASES)
+            correct = await in_kafka(bench.kafka, PURCHASES) == must_hold
+            return timed.run("kith", "Relay", events=events, correct=correct, settings=SETTINGS)
 
-@asynccontextmanager
-async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    events = bench.size(EVENTS, quick=QUICK_EVENTS)
-
-    async def kith() -> Run:
-        await drop_topics(bench.kafka)
-        async with contacts_on(bench) as placed:
-            relay = relay_of(bench, placed.core.pool)
-            await relay.turn()  # makes the topics
-            await fill_own(placed.core.pool, events)
-            async with bench.timed() as timed:
-                while await relay.turn():
-                    pass
-            await relay.close()
-            sent = await in_topic(bench)
-        return timed.run("kith", "Relay", events=events, correct=sent == events)
-
-    async def bare() -> Run:
-        await drop_topics(bench.kafka)
-        async with contacts_on(bench) as placed:
-            relay = relay_of(bench, placed.core.pool)
-            await relay.turn()
-            await relay.close()
-            await fill_own(placed.core.pool, events)
-            producer = AIOKafkaProducer(
-                bootstrap_servers=bench.kafka,
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=BATCH_BYTES,
-                max_request_size=BATCH_BYTES,
+        async def bare() -> Run:
+            await drop_topics(bench.kafka)
+            async with contacts_on(bench) as placed:
+                relay = relay_of(bench, placed.core.pool)
+                await relay.turn()
+                await relay.close()
+                await fill_own(placed.core.pool, events, keys)
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=bench.kafka,
+                    enable_idempotence=True,
+                    acks="all",
+                    max_batch_size=BATCH_BYTES,
+                    max_request_size=BATCH_BYTES,
+                )
+                await producer.start()
+                async with bench.timed() as timed:
+                    await send_bare(placed.core.pool, producer)
+                await producer.stop()
+                must_hold = ids(await owed(placed.url, PURCHASES))
+            correct = ids(await in_kafka(bench.kafka, PURCHASES)) == must_hold
+            return timed.run(
+                "ceiling", "bare drivers", events=events, correct=correct, settings=SETTINGS
             )
-            await producer.start()
-            async with bench.timed() as timed:
-                await send_bare(placed.core.pool, producer)
-            await producer.stop()
-            sent = await in_topic(bench)
-        return timed.run("ceiling", "bare drivers", events=events, correct=sent == events)
 
-    yield kith, bare
+        yield kith, bare
+
+    return opened
 
 
 async def send_bare(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
@@ -136,18 +144,22 @@ async def send_bare(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
         at = (rows[-1]["epoch"], rows[-1]["xid"], rows[-1]["gp"])
 
 
-ROWS = (
+ROWS = tuple(
     Row(
-        "relay",
+        name,
         does="log to Kafka, every answer checked, the position moved by compare-and-set",
-        contestants=contestants,
-        bars=(at_least(70_000, "records/s"), of_ceiling(0.7)),
+        contestants=contestants(keys),
+        bars=(*bars, of_ceiling(0.7)),
         unit="records/s",
         reference="prototype 77k with headers",
-        keys="Zipf",
+        keys=said,
         promises={
             "Relay": "in order per partition, numbered by the log, resumes after a crash",
             "bare drivers": "reads, batches and sends; no numbers, no position",
         },
-    ),
+    )
+    for name, keys, said, bars in (
+        ("relay", "Zipf", "Zipf", (at_least(70_000, "records/s"),)),
+        ("relay.unique", "unique", "every event its own customer", ()),
+    )
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -19,57 +20,87 @@ from crm_events.topics import CONTRACT
 
 from demo.running import Service
 from tests.bench.bench import Bench
-from tests.bench.filled import unhurried
-from tests.bench.heard import Score, as_expected, expected_alike
+from tests.bench.heard import Score, as_expected
+from tests.bench.load import Keys
 from tests.bench.processes import service
 from tests.bench.product import analytics_on, contacts_on
-from tests.bench.row import KILL_AFTER, Contestant, Row, Run, at_least, times_peer
+from tests.bench.row import (
+    KILL_AFTER,
+    Contestant,
+    Contestants,
+    Kind,
+    Row,
+    Run,
+    at_least,
+    times_peer,
+)
+from tests.bench.rows.fold import must_have
 from tests.bench.rows.relay import fill_own, relay_of
 from tests.bench.scores_only import APPLICATION_NAME
 from tests.bench.topics import drop_topics
 
 EVENTS = 500_000
+UNIQUE_EVENTS = 200_000
 QUICK_EVENTS = 30_000
 LOOK_EVERY_S = 0.05
 LONGEST_S = 300
-FACTS = "select partition_key, occurred_at from log"
 TAKEN = "select coalesce(sum(sequence), 0)::int from inbox_mark"
 FOLDED = "select coalesce(sum(counted), 0)::int from engagement"
 CONNECTED = "select count(*) from pg_stat_activity where application_name = $1"
 WHO = "inbox and projector"
+BARE = "bare consumer, its statement, plain loop"
 _rounds = itertools.count(1)
 
 
-@asynccontextmanager
-async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
-    events = bench.size(EVENTS, quick=QUICK_EVENTS)
-    scores = await publish(bench, events, load_model(None, CONTRACT))
-    yield [_contestant(bench, events, scores, killed=killed) for killed in (False, True)]
+def contestants(keys: Keys, *, killed: bool) -> Contestants:
+    """Kith beside the bare drivers; `killed`: once more with a kill -9 in the middle."""
+
+    @asynccontextmanager
+    async def opened(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
+        full = EVENTS if keys == "Zipf" else UNIQUE_EVENTS
+        events = bench.size(full, quick=QUICK_EVENTS)
+        scores = await publish(bench, events, keys, load_model(None, CONTRACT))
+        contestant = partial(_contestant, bench, events, scores)
+        found = [
+            contestant(kind="kith", who=WHO, placing=scores_only, killed=False),
+            contestant(kind="ceiling", who=BARE, placing=bare_whole, killed=False),
+        ]
+        if killed:
+            who = f"{WHO}, kill -9 in the middle"
+            found.append(contestant(kind="kith", who=who, placing=scores_only, killed=True))
+        yield found
+
+    return opened
 
 
-async def publish(bench: Bench, events: int, model: ScoringModel) -> dict[UUID, Score]:
-    """So many purchases of 50,000 customers sent by contacts' relay; what must come of them."""
+async def publish(bench: Bench, events: int, keys: Keys, model: ScoringModel) -> dict[UUID, Score]:
+    """So many purchases sent by contacts' relay; what must come of them."""
     await drop_topics(bench.kafka)
     async with contacts_on(bench) as placed:
-        await fill_own(placed.core.pool, events)
+        await fill_own(placed.core.pool, events, keys)
         relay = relay_of(bench, placed.core.pool)
         try:
             while await relay.turn():
                 pass
         finally:
             await relay.close()
-        async with unhurried(placed.core.pool) as connection:
-            facts = await connection.fetch(FACTS, timeout=120)
-    return expected_alike(facts, model)
+        return await must_have(placed.url, model)
 
 
 def _contestant(
-    bench: Bench, events: int, scores: Mapping[UUID, Score], *, killed: bool
+    bench: Bench,
+    events: int,
+    scores: Mapping[UUID, Score],
+    *,
+    kind: Kind,
+    who: str,
+    placing: Callable[[Bench, str], Service],
+    killed: bool,
 ) -> Contestant:
     async def run() -> Run:
         async with analytics_on(bench) as placed:
             pool, model = placed.core.pool, placed.core.models[0]
-            process = scores_only(bench, placed.url).start()
+            process = placing(bench, placed.url).start()
             figures: dict[str, float] = {}
             try:
                 if killed:
@@ -93,8 +124,8 @@ def _contestant(
             kept = await pool.fetchval("select count(*) from log")
             right = kept == events and await as_expected(pool, model, scores)
         return timed.run(
-            "kith",
-            f"{WHO}, kill -9 in the middle" if killed else WHO,
+            kind,
+            who,
             events=events - first,
             correct=right,
             figures=figures,
@@ -108,6 +139,12 @@ def scores_only(bench: Bench, database: str) -> Service:
     """`tests.bench.scores_only` as a process; its role is the group, of its own in each run."""
     worker = service(bench, "analytics", database, role="scores")
     return replace(worker, name="tests.bench.scores_only", role=f"whole-{next(_rounds)}")
+
+
+def bare_whole(bench: Bench, database: str) -> Service:
+    """`tests.bench.bare_whole` as a process, told what analytics' worker is told."""
+    worker = service(bench, "analytics", database, role="bare")
+    return replace(worker, name="tests.bench.bare_whole")
 
 
 async def has_left(pool: asyncpg.Pool) -> None:
@@ -140,11 +177,16 @@ async def has_folded(
             await asyncio.sleep(LOOK_EVERY_S)
 
 
+PROMISES = {
+    WHO: "exactly once, in order, every event in the log",
+    BARE: "the same statements; numbers taken as they come, headers by their place, nothing "
+    "checked, one topic, no group, no lease: after a crash it begins anew",
+}
 ROWS = (
     Row(
         "whole",
         does="Kafka to log to score in one process, every event kept",
-        contestants=contestants,
+        contestants=contestants("Zipf", killed=True),
         bars=(
             at_least(50_000, "events/s"),
             times_peer(1.0, "Quix exactly-once"),
@@ -152,6 +194,13 @@ ROWS = (
         ),
         reference="Quix exactly-once 47k to 54k, Bytewax 51k, Faust 5k",
         keys="Zipf",
-        promises={WHO: "exactly once, in order, every event in the log"},
+        promises=PROMISES,
+    ),
+    Row(
+        "whole.unique",
+        does="the same, every event its own customer",
+        contestants=contestants("unique", killed=False),
+        keys="every event its own customer",
+        promises=PROMISES,
     ),
 )
