@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from crm_stack.stack import Stack
+from spans import span_receiver
 from system import System
 
 
@@ -14,4 +15,5 @@ from system import System
 def system(tmp_path_factory) -> Iterator[System]:
     with ExitStack() as cleanup:
         stack = cleanup.enter_context(Stack())
-        yield System.on(stack, tmp_path_factory.mktemp("logs")).start(cleanup)
+        spans = cleanup.enter_context(span_receiver())
+        yield System.on(stack, tmp_path_factory.mktemp("logs"), spans).start(cleanup)

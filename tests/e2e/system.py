@@ -10,6 +10,7 @@ from typing import Self
 import asyncpg
 import httpx
 from crm_stack.stack import Stack
+from spans import Spans
 
 from demo.running import Service, Services
 
@@ -19,17 +20,21 @@ class System:
     """`contacts` and `analytics` answer and work in four processes on servers of their own."""
 
     stack: Stack
+    spans: Spans
     contacts: Service
     contacts_worker: Service
     analytics: Service
     analytics_worker: Service
 
     @classmethod
-    def on(cls, stack: Stack, folder: Path) -> Self:
+    def on(cls, stack: Stack, folder: Path, spans: Spans) -> Self:
         prepared = Services.on(stack, folder)
         contacts, analytics = prepared.contacts, prepared.analytics
+        for service in (contacts, analytics):
+            service.environment.update(spans.environment)
         return cls(
             stack,
+            spans,
             replace(contacts, role="api"),
             contacts.beside("worker"),
             replace(analytics, role="api"),

@@ -9,6 +9,7 @@ from crm_chassis.clock import utc_now
 from crm_chassis.http.app import build_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
+from crm_chassis.kafka_answers import kafka_answers
 from crm_chassis.log import epochs
 from fastapi import APIRouter, FastAPI
 
@@ -18,7 +19,12 @@ async def is_migrated(pool: asyncpg.Pool) -> bool:
     return bool(await pool.fetchval("select to_regclass('log_epoch') is not null"))
 
 
-def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = ()) -> FastAPI:
+def app_of(
+    pool: asyncpg.Pool,
+    *routers: APIRouter,
+    stalled: tuple[str, ...] = (),
+    bootstrap: str = "127.0.0.1:1",
+) -> FastAPI:
     return build_app(
         title="probe",
         version="1",
@@ -26,10 +32,10 @@ def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = (
         api_keys=ApiKeys(pool),
         checkpoints=Checkpoints(pool, utc_now),
         health=Health(
-            lambda: is_migrated(pool),
-            lambda: epochs.tell(pool),
-            lambda: stalled,
-            {"kafka": lambda: "away"},
+            migrated=lambda: is_migrated(pool),
+            log=lambda: epochs.tell(pool),
+            kafka=lambda: kafka_answers(bootstrap),
+            stalled=lambda: stalled,
         ),
         max_body_bytes=10_000,
     )

@@ -21,6 +21,7 @@ from crm_chassis.restore.comparing import DivergedError, HoleError
 from crm_chassis.restore.inserting import CannotRecoverError
 from crm_chassis.restore.recovering import report
 from crm_chassis.settings import is_superuser_url
+from crm_chassis.tracing import begin_traces
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,7 +76,10 @@ def service_cli(
         if is_superuser_url(told):
             _logger.warning("settings.superuser", setting="database_url")
         _logger.info("process.starting", role=role.value, instance=told.instance)
-        raise typer.Exit(run_until_signalled(lambda stop: run(told, role, stop)))
+        end_traces = begin_traces(name)
+        code = run_until_signalled(lambda stop: run(told, role, stop))
+        end_traces()
+        raise typer.Exit(code)
 
     @app.command(name="run", help="Answer and work, in one process; migrate first.")
     def _run() -> None:

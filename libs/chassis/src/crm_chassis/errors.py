@@ -26,8 +26,6 @@ WAITED_STATES: Final = frozenset(
     }
 )
 
-READ_ONLY: Final = "25006"
-
 NOT_SETTLED: Final = "KS001"
 """Our own: nothing may be written until the relay has compared the log with Kafka."""
 OTHER_EPOCH: Final = "KE001"

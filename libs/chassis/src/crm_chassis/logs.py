@@ -12,6 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from crm_chassis.errors import sqlstate
+from crm_chassis.tracing import show_trace
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -25,6 +26,7 @@ QUIET: Final = {
     "uvicorn": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,  # one canonical line per request is ours
     "httpx": logging.WARNING,
+    "opentelemetry": logging.ERROR,  # it warns at each try while its receiver is away
 }
 
 
@@ -38,6 +40,7 @@ def configure_logs(service: str, log_format: Literal["auto", "json", "console"] 
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.PositionalArgumentsFormatter(),
+        show_trace,
         show_error,
     ]
     structlog.configure(

@@ -67,6 +67,11 @@ INBOX_STOPPED = Gauge(
 INBOX_BEHIND_RECORDS = Gauge(
     "kith_inbox_behind_records", "Records not taken yet.", ["topic", "partition"]
 )
+INBOX_AGE_SECONDS = Gauge(
+    "kith_inbox_age_seconds",
+    "Since the last record taken was recorded by its publisher, or 0 where none is behind it.",
+    ["topic", "partition"],
+)
 INBOX_LOST_MARKS = Counter(
     "kith_inbox_lost_marks_total", "Batches another member had taken: marks were read again."
 )

@@ -9,6 +9,7 @@ from crm_chassis.database import close_pool, open_pool
 from crm_chassis.http.app import probe_app
 from crm_chassis.http.health import Health
 from crm_chassis.http.serving import http_loop
+from crm_chassis.kafka_answers import kafka_answers
 from crm_chassis.lifecycle import Supervisor
 from crm_chassis.log import epochs
 from crm_chassis.migrations import is_current
@@ -41,10 +42,18 @@ async def process_pool(settings: ServiceSettings, name: str) -> AsyncGenerator[a
 
 
 def health_of(
-    pool: asyncpg.Pool, migrations: str, stalled: Callable[[], tuple[str, ...]]
+    settings: ServiceSettings,
+    pool: asyncpg.Pool,
+    migrations: str,
+    stalled: Callable[[], tuple[str, ...]],
 ) -> Health:
-    """What probes are told: is the database this release's, is the log open, does a loop stand?"""
-    return Health(lambda: is_current(pool, migrations), lambda: epochs.tell(pool), stalled)
+    """What probes are told of the database, the log, Kafka, and loops that stand."""
+    return Health(
+        migrated=lambda: is_current(pool, migrations),
+        log=lambda: epochs.tell(pool),
+        kafka=lambda: kafka_answers(settings.kafka_bootstrap),
+        stalled=stalled,
+    )
 
 
 async def run_process(  # noqa: PLR0913  # each named at the call

@@ -6,6 +6,9 @@ import pytest
 import structlog
 from asking import app_of, client_of
 from crm_chassis.database import close_pool, open_pool
+from crm_chassis.tracing import show_trace
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 async def test_a_process_whose_loops_make_progress_is_alive_though_all_around_it_is_away(absent):
@@ -67,6 +70,16 @@ async def test_one_line_is_logged_per_request_and_none_for_a_good_probe(absent):
     [line] = [each for each in lines if each["event"] == "http.request"]
     assert (line["status"], line["request"], line["route"]) == (404, "r-1", "(none)")
     assert "ada@" not in json.dumps(lines)
+
+
+async def test_the_line_of_a_request_names_its_trace(absent):
+    with structlog.testing.capture_logs(processors=[show_trace]) as lines:
+        async with client_of(app_of(absent)) as client:
+            await client.get("/nowhere", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
+            await client.get("/nowhere")
+
+    told = [line.get("trace_id") for line in lines if line["event"] == "http.request"]
+    assert told == [TRACE, None]
 
 
 async def test_a_request_id_that_could_forge_a_log_is_replaced(absent):

@@ -124,8 +124,8 @@ async def test_a_service_starts_before_its_database_does_and_is_alive_meanwhile(
     code, _, log = await ended(process)
 
     assert alive.json() == {"stalled": []}
-    assert away.json() == {"database": "away"}
-    assert ready.json() == {"database": "ready", "log": "settled"}
+    assert away.json() == {"database": "away", "kafka": "away"}
+    assert ready.json() == {"database": "ready", "kafka": "away", "log": "settled"}
     assert code == 0, log
 
 
@@ -141,10 +141,41 @@ async def test_an_api_waits_for_a_migration_that_another_does(start, client, dat
     api.send_signal(signal.SIGTERM)
 
     assert code == 0, log
-    assert waiting.json() == {"database": "not-migrated"}
+    assert waiting.json() == {"database": "not-migrated", "kafka": "away"}
     assert unprepared.status_code == 503
     assert ready.status_code == 200
     assert (await ended(api))[0] == 0
+
+
+async def test_what_is_away_is_named_and_only_a_loop_that_is_wedged_fails_the_process(
+    start, client, stack, database, kafka
+):
+    process = await start(
+        "run",
+        url=database,
+        PROBE_KAFKA_BOOTSTRAP=kafka,
+        PROBE_STALL_SECONDS="5",
+        PROBE_WEDGES="1",
+    )
+    whole = await answered(client, "/readyz", 200)
+    alive = await client.get("/livez")
+
+    stack.kafka.pause()
+    without_kafka = await client.get("/readyz")
+    stack.kafka.resume()
+    stack.postgres.stop()
+    without_database = await answered(client, "/readyz", 503)
+    wedged = await answered(client, "/livez", 503)
+    stack.postgres.start()
+    process.send_signal(signal.SIGTERM)
+
+    assert whole.json() == {"database": "ready", "kafka": "ready", "log": "settled"}
+    assert (alive.status_code, alive.json()) == (200, {"stalled": []})
+    assert without_kafka.status_code == 200
+    assert without_kafka.json() == {"database": "ready", "kafka": "away", "log": "settled"}
+    assert without_database.json() == {"database": "away", "kafka": "ready"}
+    assert wedged.json() == {"stalled": ["work"]}
+    assert (await ended(process))[0] == 1
 
 
 async def test_a_bug_in_a_loop_ends_the_process_loudly(start, database):

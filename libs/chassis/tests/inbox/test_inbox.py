@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -10,11 +11,12 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import UnknownError
 from crm_chassis import metrics
+from crm_chassis.clock import utc_now
 from crm_chassis.inbox import consumer
 from crm_chassis.inbox.consumer import SESSION_TIMEOUT_MS
 from crm_chassis.inbox.marks import read_marks
 from crm_chassis.inbox.member import POLL_LIMIT_S
-from wire import Wire, event_id, message, until
+from wire import AT, Wire, event_id, message, until
 
 
 def expected(last: int, partition: int = 0) -> list[tuple[int, object]]:
@@ -102,6 +104,27 @@ async def test_a_gap_holds_its_partition_and_no_other_until_the_relay_sends_agai
     assert held == expected(2)
     assert await wire.heard() == expected(6)
     assert metrics.INBOX_HOLDING.labels(topic=wire.topic, partition="0")._value.get() == 0
+
+
+async def test_while_records_wait_the_last_one_taken_grows_old(wire: Wire) -> None:
+    async def aged() -> bool:
+        return age.get() > 0
+
+    async def level() -> bool:
+        return age.get() == 0
+
+    age = metrics.INBOX_AGE_SECONDS.labels(topic=wire.topic, partition="0")._value
+    await wire.create()
+    await wire.send_numbers([1, 3])
+
+    async with wire.running():
+        await until(aged)
+        told = age.get()
+        await wire.send_numbers([2, 3])
+        await until(level)
+
+    recorded_at = AT + timedelta(seconds=1)
+    assert told == pytest.approx((utc_now() - recorded_at).total_seconds(), abs=20)
 
 
 async def test_a_lost_record_that_alone_is_sent_again_frees_those_before_it(wire: Wire) -> None:

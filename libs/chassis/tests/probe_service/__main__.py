@@ -11,12 +11,10 @@ from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool, pause
 from crm_chassis.http.access import requires
 from crm_chassis.http.app import build_app
-from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.http.serving import http_loop
 from crm_chassis.lifecycle import Supervisor
-from crm_chassis.log import epochs
-from crm_chassis.migrations import is_current
+from crm_chassis.process import health_of
 from crm_chassis.settings import ServiceSettings
 from fastapi import APIRouter, Depends
 from pydantic_settings import SettingsConfigDict
@@ -41,6 +39,8 @@ async def slow(caller: Annotated[Caller, Depends(requires("things:read"))]) -> s
 async def work(stop: asyncio.Event, *, beat) -> None:
     if "PROBE_BREAKS" in os.environ:
         raise KeyError("a bug")
+    if "PROBE_WEDGES" in os.environ:
+        await asyncio.Event().wait()
     while not await pause(stop, 0.1):
         beat()
 
@@ -61,11 +61,7 @@ async def run(settings: ProbeSettings, role: Role, stop: asyncio.Event) -> bool:
             routers=[router],
             api_keys=ApiKeys(pool),
             checkpoints=Checkpoints(pool, utc_now),
-            health=Health(
-                lambda: is_current(pool, MIGRATIONS),
-                lambda: epochs.tell(pool),
-                supervisor.stalled,
-            ),
+            health=health_of(settings, pool, MIGRATIONS, supervisor.stalled),
         )
         serve = http_loop(app, host=settings.http_host, port=settings.http_port)
         supervisor.add("http", serve, at_once=True)

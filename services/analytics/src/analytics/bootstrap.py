@@ -110,7 +110,7 @@ def application(
         ),
         api_keys=ApiKeys(core.pool),
         checkpoints=checkpoints,
-        health=health_of(core.pool, MIGRATIONS, stalled),
+        health=health_of(settings, core.pool, MIGRATIONS, stalled),
     )
 
 
@@ -125,7 +125,7 @@ async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> b
             service=SERVICE,
             prepare=_prepare(settings, core, role),
             wakeups=core.wakeups,
-            health=partial(health_of, pool, MIGRATIONS),
+            health=partial(health_of, settings, pool, MIGRATIONS),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
         )

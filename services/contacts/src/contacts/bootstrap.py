@@ -116,7 +116,7 @@ def application(
         ),
         api_keys=api_keys,
         checkpoints=Checkpoints(core.pool, core.clock),
-        health=health_of(core.pool, MIGRATIONS, stalled),
+        health=health_of(settings, core.pool, MIGRATIONS, stalled),
         self_limited=COLLECTOR_PATHS,
     )
 
@@ -132,7 +132,7 @@ async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bo
             service=SERVICE,
             prepare=prepare_database(settings, pool, role=role, migrations=MIGRATIONS),
             wakeups=core.wakeups,
-            health=partial(health_of, pool, MIGRATIONS),
+            health=partial(health_of, settings, pool, MIGRATIONS),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
         )

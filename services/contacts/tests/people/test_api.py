@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from uuid import UUID
 
 from crm_chassis.http.idempotency import forget_answers
@@ -255,6 +256,28 @@ async def test_a_command_that_is_sent_again_under_its_key_is_done_once(contacts)
     assert again.headers["ETag"] == first.headers["ETag"]
     assert (changed.status_code, changed_again.json()) == (200, changed.json())
     assert (await contacts.counts())["log"] == 2
+
+
+async def test_what_is_kept_of_an_answer_outlives_no_key_and_says_nothing_of_a_person(contacts):
+    body, key = {"identifiers": [MAIL], "profile": {"name": "Ann"}}, {"Idempotency-Key": "ann"}
+    first = (await contacts.http.post("/people", json=body, headers=key)).json()
+    change = {"profile": {"name": "Bea Personal"}}
+    path = f"/people/{first['customer_id']}"
+    await contacts.http.patch(path, json=change, headers={"Idempotency-Key": "bea"})
+    kept = await contacts.pool.fetch("select answer::text from idempotent_answer order by at")
+
+    await contacts.pool.execute(
+        "update subject_key set kek_id = null, wrapped = null, destroyed = now()"
+    )
+    again = (await contacts.http.post("/people", json=body, headers=key)).json()
+
+    receipts = [(first["customer_id"], 1), (first["customer_id"], 2)]
+    assert [json.loads(row["answer"]) for row in kept] == [
+        {"stream_id": stream, "version": version, "position": None} for stream, version in receipts
+    ]
+    assert first["key"]["wrapped"]
+    assert again["key"]["wrapped"] is None
+    assert again["key"]["destroyed"]
 
 
 async def test_a_change_of_nothing_is_answered_alike_too(contacts):

@@ -101,7 +101,7 @@ def application(
         routers=(deals_routes(deals), reads_routes(reads)),
         api_keys=ApiKeys(core.pool),
         checkpoints=Checkpoints(core.pool, core.clock),
-        health=health_of(core.pool, MIGRATIONS, stalled),
+        health=health_of(settings, core.pool, MIGRATIONS, stalled),
     )
 
 
@@ -116,7 +116,7 @@ async def run(settings: SalesSettings, role: Role, stop: asyncio.Event) -> bool:
             service=SERVICE,
             prepare=prepare_database(settings, pool, role=role, migrations=MIGRATIONS),
             wakeups=core.wakeups,
-            health=partial(health_of, pool, MIGRATIONS),
+            health=partial(health_of, settings, pool, MIGRATIONS),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
         )

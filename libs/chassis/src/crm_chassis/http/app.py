@@ -51,7 +51,7 @@ def build_app(  # noqa: PLR0913  # collaborators, each named at the call
         version=version,
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False},
+        telemetry={"tracing": False},  # its spans tell paths, which may name people: see `Edge`
         responses={
             "4XX": {
                 "description": "A problem document (RFC 9457)",
@@ -74,7 +74,13 @@ def build_app(  # noqa: PLR0913  # collaborators, each named at the call
 
 def probe_app(title: str, health: Health) -> FastAPI:
     """What a worker answers: /livez, /readyz and /metrics, and nothing else."""
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title=title,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry={"tracing": False},
+    )
     app.include_router(health_router(health))
     return app
 

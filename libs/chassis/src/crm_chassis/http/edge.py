@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
+from opentelemetry.trace import INVALID_SPAN
 from starlette.datastructures import Headers, MutableHeaders
 
-from crm_chassis import metrics
+from crm_chassis import metrics, tracing
 from crm_chassis.errors import is_dependency_error
 from crm_chassis.http.health import PATHS
 from crm_chassis.http.problems import (
@@ -24,6 +26,7 @@ from crm_chassis.ids import new_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.trace import Span
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _logger = structlog.stdlib.get_logger(__name__)
@@ -56,14 +59,17 @@ class Edge:
         state["request_id"] = request_id
         bound = None if scope["path"].startswith(self._self_limited) else self._max_body_bytes
         request = _Request(scope, send, state, bound, receive)
+        probed = scope["path"] in PATHS
+        traceparent = given.get(tracing.TRACEPARENT)
         began = time.perf_counter()
-        try:
-            request.check(given)
-            await self._app(scope, request.receive, request.send)
-        except Exception as error:  # noqa: BLE001  # answered, or raised again
-            await request.fail(error)
-        finally:
-            request.tell(time.perf_counter() - began)
+        with nullcontext(INVALID_SPAN) if probed else tracing.serving(traceparent) as span:
+            try:
+                request.check(given)
+                await self._app(scope, request.receive, request.send)
+            except Exception as error:  # noqa: BLE001  # answered, or raised again
+                await request.fail(error)
+            finally:
+                request.tell(time.perf_counter() - began, span)
 
 
 class _Request:
@@ -127,9 +133,10 @@ class _Request:
         )
         await response(self._scope, self._receive, self.send)
 
-    def tell(self, seconds: float) -> None:
+    def tell(self, seconds: float, span: Span) -> None:
         method: str = self._scope["method"] if self._scope["method"] in METHODS else UNMATCHED
         route = route_template(self._scope)
+        tracing.served(span, method=method, route=route, status=self._status)
         metrics.HTTP_REQUEST_SECONDS.labels(
             method=method, route=route, status=str(self._status or 0)
         ).observe(seconds)

@@ -1,9 +1,9 @@
 """/livez by progress, /readyz by what is needed to answer, /metrics for Prometheus."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
 
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -18,17 +18,17 @@ PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the probes ask. `details` are told and decide nothing (Kafka away: still ready).
+    """What the probes ask.
 
     `migrated`: has the database all that this release needs? The same question that its loops
     wait for; it raises what the server raises when it is away. `log` tells whether it may be
-    written to; reads are answered anyway.
+    written to, `kafka` whether a broker answers: neither decides anything, reads are answered.
     """
 
     migrated: Callable[[], Awaitable[bool]]
     log: Callable[[], Awaitable[str]]
+    kafka: Callable[[], Awaitable[bool]]
     stalled: Callable[[], tuple[str, ...]]
-    details: Mapping[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
 
     async def database(self) -> str:
         """ready, not-migrated, or away."""
@@ -53,11 +53,11 @@ def health_router(health: Health) -> APIRouter:
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
         """200 when questions can be answered: the database is there and prepared."""
-        database = await health.database()
-        details: dict[str, Any] = {name: tell() for name, tell in health.details.items()}
+        database, kafka = await asyncio.gather(health.database(), health.kafka())
+        told = {"database": database, "kafka": "ready" if kafka else "away"}
         if database == "ready":
-            details["log"] = await health.log()
-        return JSONResponse({"database": database, **details}, 200 if database == "ready" else 503)
+            told["log"] = await health.log()
+        return JSONResponse(told, 200 if database == "ready" else 503)
 
     @router.get("/metrics")
     async def metrics() -> Response:

@@ -1,5 +1,6 @@
 """Commands that are sent again under their `Idempotency-Key`: done once, answered alike.
 
+What is kept is a receipt, which says nothing of whom it is about: no erasure has to reach it.
 Source: IETF draft-ietf-httpapi-idempotency-key-header.
 """
 
@@ -52,6 +53,10 @@ delete from {TABLE} where ctid = any(array(
 R = TypeVar("R", bound=Receipt)
 
 
+class MoreThanAReceiptError(TypeError):
+    """An answer was to be kept that says more than a receipt: an erasure would not reach it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A command as its caller named it. `digest` tells one request from another."""
@@ -86,7 +91,11 @@ class Asked:
         """What keeps an answer; `wrote`: its version was written along.
 
         Running it a second time violates its key, so nothing of that is written: see `once`.
+
+        Raises MoreThanAReceiptError: what else is to be told is looked up for each answer.
         """
+        if type(answer).model_fields.keys() != Receipt.model_fields.keys():
+            raise MoreThanAReceiptError(type(answer).__name__)
         told = orjson.dumps({**answer.model_dump(mode="json"), "position": None}).decode()
         return Statement(
             KEEP,

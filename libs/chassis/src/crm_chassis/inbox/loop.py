@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from crm_chassis.clock import utc_now
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.ids import new_id
@@ -178,7 +179,7 @@ class Inbox:
                         raise InstanceTakenError(self._instance)
                     self._failures = 0 if member.claims else self._failures
                     alert(member.readings, now=now)
-                    measure(consumer, member.readings)
+                    measure(consumer, member.readings, member.recorded, now=utc_now())
                     courtesy.offer(dict(member.written), now=now)
                     await member.look_again(now=now)
                 if missing and now - topics_at >= TOPICS_EVERY_S:

@@ -15,7 +15,7 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
-from crm_chassis import metrics
+from crm_chassis import metrics, tracing
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.inbox.consumer import check_member, first_offsets, member_id
@@ -23,8 +23,9 @@ from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.reading import BEGINNING, Phase, Reading
 from crm_chassis.inbox.reporting import report, silence
 from crm_chassis.inbox.rows import hear, row_of
-from crm_chassis.inbox.taking import Batch, Taken, is_lost, take
+from crm_chassis.inbox.taking import Batch, Taken, is_lost, take, taken_of
 from crm_chassis.inbox.waiting import beating
+from crm_chassis.tracing import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -68,6 +69,7 @@ class Member:
     ) -> None:
         self.readings: dict[TopicPartition, Reading] = {}
         self.written: dict[TopicPartition, Mark] = {}
+        self.recorded: dict[TopicPartition, str] = {}
         self.claims = 0
         self._pool = pool
         self._consumer = consumer
@@ -301,12 +303,15 @@ class Member:
         self._under_way = asyncio.create_task(self._take(batch))
 
     async def _take(self, batch: Batch) -> Taken:
+        began_ns = time.time_ns()
         try:
             taken = await take(self._pool, batch)
         finally:
             self._assignment.idle.set()
         self._wake()
+        tracing.tell(Operation.RECEIVE, map(taken_of, batch.rows), began_ns=began_ns)
         self.written.update(batch.after())
+        self.recorded.update(batch.recorded())
         self._pace.note(taken.records, taken.longest_s)
         return taken
 

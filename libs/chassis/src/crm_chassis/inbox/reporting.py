@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -51,7 +53,12 @@ def report(tp: TopicPartition, reading: Reading, step: Step) -> None:
 
 def silence(tp: TopicPartition) -> None:
     """Another member reports this partition from now on."""
-    for gauge in (metrics.INBOX_STOPPED, metrics.INBOX_HOLDING, metrics.INBOX_BEHIND_RECORDS):
+    for gauge in (
+        metrics.INBOX_STOPPED,
+        metrics.INBOX_HOLDING,
+        metrics.INBOX_BEHIND_RECORDS,
+        metrics.INBOX_AGE_SECONDS,
+    ):
         gauge.labels(topic=tp.topic, partition=str(tp.partition)).set(0)
 
 
@@ -68,14 +75,30 @@ def alert(readings: Mapping[TopicPartition, Reading], *, now: float) -> None:
         reading.holding = replace(holding, reported=True)
 
 
-def measure(consumer: AIOKafkaConsumer, readings: Mapping[TopicPartition, Reading]) -> None:
-    """Export how many records are not taken yet."""
+def measure(
+    consumer: AIOKafkaConsumer,
+    readings: Mapping[TopicPartition, Reading],
+    recorded: Mapping[TopicPartition, str],
+    *,
+    now: datetime,
+) -> None:
+    """Export how many records are not taken yet, and how old the last one is that was.
+
+    `recorded`: when its publisher recorded it, of the partitions of which this process took any.
+    """
     for tp, reading in readings.items():
         end = consumer.highwater(tp) if tp in consumer.assignment() else None
-        if end is not None:
-            metrics.INBOX_BEHIND_RECORDS.labels(topic=tp.topic, partition=str(tp.partition)).set(
-                max(end - reading.mark.offset - 1, 0)
-            )
+        if end is None:
+            continue
+        behind = max(end - reading.mark.offset - 1, 0)
+        label = {"topic": tp.topic, "partition": str(tp.partition)}
+        metrics.INBOX_BEHIND_RECORDS.labels(**label).set(behind)
+        if not behind:
+            metrics.INBOX_AGE_SECONDS.labels(**label).set(0)
+        elif tp in recorded:
+            with suppress(ValueError):  # a date that no calendar has: it was set aside
+                age = (now - datetime.fromisoformat(recorded[tp])).total_seconds()
+                metrics.INBOX_AGE_SECONDS.labels(**label).set(max(age, 0.0))
 
 
 class Courtesy:

@@ -91,7 +91,6 @@ class Batch:
 
     def after(self) -> dict[TopicPartition, Mark]:
         """The marks of this batch's partitions when it is written."""
-        last = {(row.topic, row.partition): row for row in map(_row, self.rows)}
         return {
             tp: Mark(
                 row.envelope.sequence,
@@ -99,8 +98,12 @@ class Batch:
                 row.offset,
                 self.before[tp].history_until,
             )
-            for tp, row in ((TopicPartition(*place), row) for place, row in last.items())
+            for tp, row in self._last().items()
         }
+
+    def recorded(self) -> dict[TopicPartition, str]:
+        """When the publisher recorded the last of this batch, by partition, ISO 8601."""
+        return {tp: row.envelope.recorded_at for tp, row in self._last().items()}
 
     def news_after(self, tp: TopicPartition) -> int | None:
         """The number behind which news begins, where it does within these rows."""
@@ -113,6 +116,14 @@ class Batch:
             if (row.topic, row.partition) == tp and row.offset >= before.history_until
         )
         return next(news, None)
+
+    def _last(self) -> dict[TopicPartition, Row]:
+        last: dict[TopicPartition, Row] = {}
+        for row in map(_row, reversed(self.rows)):
+            last.setdefault(TopicPartition(row.topic, row.partition), row)
+            if len(last) == len(self.before):
+                break
+        return last
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,12 @@ async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
                 reason=reason,
             )  # fmt: skip
     return taken
+
+
+def taken_of(row: Row | Aside) -> tuple[str, str, str, str | None]:
+    """Topic, type, id and `meta` of what was taken."""
+    place = _row(row)
+    return place.topic, place.envelope.type, place.envelope.event_id, place.envelope.meta
 
 
 async def _take_refused(pool: asyncpg.Pool, batch: Batch, error: Exception) -> Taken:

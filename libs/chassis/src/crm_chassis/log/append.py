@@ -35,6 +35,7 @@ from crm_chassis.log.position import Position
 from crm_chassis.log.statements import followed
 from crm_chassis.log.together import Call, Together
 from crm_chassis.partitioning import partition_of
+from crm_chassis.tracing import Appending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -153,11 +154,52 @@ class Log:
             EventTooLargeError: an event is above 256 kB sealed, or its record above the limit.
             DestroyedKeyError, MissingKeyError: a subject's key is gone or unknown here.
         """
-        placed = [
-            (append.stream_id, append.expected_version + n, self._as_written(new))
-            for append in streams
-            for n, new in enumerate(append.events, start=1)
-        ] + [(fact.stream_id, 1, self._as_written(fact.event)) for fact in facts]
+        with Appending() as spans:
+            placed = [
+                (append.stream_id, append.expected_version + n, self._as_written(new, spans))
+                for append in streams
+                for n, new in enumerate(append.events, start=1)
+            ] + [(fact.stream_id, 1, self._as_written(fact.event, spans)) for fact in facts]
+            return await self._append(
+                placed, epoch, streams, facts, reservations=reservations, also=also, fence=fence
+            )
+
+    async def load(self, stream_id: UUID, *, opens: bool) -> list[LoggedEvent[Event]]:
+        """Every event of one of this service's streams, in version order; [] where it is new."""
+        rows = await self._pool.fetch(LOAD, stream_id)
+        return await self.logged(rows, opens=opens)
+
+    async def known(self, stream_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of the streams that exist."""
+        rows = await self._pool.fetch(
+            "select stream_id from log where stream_id = any($1::uuid[]) and version = 1 "
+            "and sequence is null",
+            list(stream_ids),
+        )
+        return frozenset(row["stream_id"] for row in rows)
+
+    async def logged(
+        self, rows: Sequence[asyncpg.Record], *, opens: bool
+    ) -> list[LoggedEvent[Event]]:
+        """Rows that were selected as `COLUMNS` and `data`, as events; opened where asked."""
+        keys: Mapping[str, bytes | Destroyed] | None = None
+        if opens:
+            keys = await self._keyring.keys(
+                {key_id for row in rows for key_id in subjects(orjson.loads(row["data"]))}
+            )
+        return [LoggedEvent(row, self._contract, keys) for row in rows]
+
+    async def _append(  # noqa: PLR0913  # as `append` takes them
+        self,
+        placed: Sequence[tuple[UUID, int, NewEvent]],
+        epoch: int | None,
+        streams: Sequence[StreamAppend],
+        facts: Sequence[Fact],
+        *,
+        reservations: Sequence[Reservation],
+        also: Sequence[Statement],
+        fence: Statement | None,
+    ) -> Appended:
         epoch = await self.epoch() if epoch is None else epoch
         recorded_at = self._clock()
         keys = await self._keys([new for *_, new in placed])
@@ -189,31 +231,6 @@ class Log:
             self._wakeups.signal()
         return Appended(position=position, inserted=inserted, duplicates=known)
 
-    async def load(self, stream_id: UUID, *, opens: bool) -> list[LoggedEvent[Event]]:
-        """Every event of one of this service's streams, in version order; [] where it is new."""
-        rows = await self._pool.fetch(LOAD, stream_id)
-        return await self.logged(rows, opens=opens)
-
-    async def known(self, stream_ids: Sequence[UUID]) -> frozenset[UUID]:
-        """Those of the streams that exist."""
-        rows = await self._pool.fetch(
-            "select stream_id from log where stream_id = any($1::uuid[]) and version = 1 "
-            "and sequence is null",
-            list(stream_ids),
-        )
-        return frozenset(row["stream_id"] for row in rows)
-
-    async def logged(
-        self, rows: Sequence[asyncpg.Record], *, opens: bool
-    ) -> list[LoggedEvent[Event]]:
-        """Rows that were selected as `COLUMNS` and `data`, as events; opened where asked."""
-        keys: Mapping[str, bytes | Destroyed] | None = None
-        if opens:
-            keys = await self._keyring.keys(
-                {key_id for row in rows for key_id in subjects(orjson.loads(row["data"]))}
-            )
-        return [LoggedEvent(row, self._contract, keys) for row in rows]
-
     async def _alone(
         self, arguments: tuple[Any, ...], also: Sequence[Statement], fence: Statement | None
     ) -> list[asyncpg.Record]:
@@ -221,10 +238,12 @@ class Log:
         statement = followed(Statement(APPEND_STREAMS, arguments), also, fence=fence)
         return await self._pool.fetch(statement.sql, *statement.args)
 
-    def _as_written(self, new: NewEvent) -> NewEvent:
-        """The event in the version that the contract has written (`Contract.writes`)."""
-        written = self._contract.as_written(new.event)
-        return new if written is new.event else replace(new, event=written)
+    def _as_written(self, new: NewEvent, spans: Appending) -> NewEvent:
+        """In the version that the contract has written (`Contract.writes`), as it is traced."""
+        written, meta = self._contract.as_written(new.event), spans.meta(new.meta)
+        if written is new.event and meta is new.meta:
+            return new
+        return replace(new, event=written, meta=meta)
 
     async def _keys(self, news: Sequence[NewEvent]) -> Mapping[str, bytes | Destroyed]:
         wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}

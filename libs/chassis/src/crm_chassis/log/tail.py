@@ -62,6 +62,13 @@ from seen s, (select * from page order by epoch desc, xid desc, gp desc limit 1)
 """  # noqa: S608  # constants only
 
 
+TRACED: Final = """
+select l.event_id, l.type, l.meta::text as meta from log l
+where (l.epoch, l.xid, l.gp) > ($1::int, $2::text::xid8, $3::bigint)
+  and (l.epoch, l.xid, l.gp) <= ($4::int, $5::text::xid8, $6::bigint) and l.meta is not null
+"""
+
+
 class Glance(NamedTuple):
     """What a model that needs little sees of an event; ids and JSON only where it asks for them."""
 
@@ -135,6 +142,11 @@ async def read_glances(  # noqa: PLR0913  # where, how many, and what of them
         )  # fmt: skip
         glances = list(map(Glance._make, zip(*columns, strict=False)))
     return Glanced(row["rows"], position_of(row), row["recorded_at"], glances)
+
+
+async def read_traced(pool: asyncpg.Pool, after: Position, until: Position) -> list[asyncpg.Record]:
+    """Id, type and `meta` of rows that have one, of a page that was read."""
+    return await pool.fetch(TRACED, *bounds(after, until))
 
 
 def position_of(row: asyncpg.Record) -> Position:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from crm_events.errors import MissingKeyError
 
-from crm_chassis import metrics
+from crm_chassis import metrics, tracing
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error, sqlstate
 from crm_chassis.log.entries import VersionConflictError
-from crm_chassis.log.tail import position_of
+from crm_chassis.log.tail import position_of, read_traced
 from crm_chassis.log.wakeups import next_turn
 from crm_chassis.projection.checkpoints import CHECKPOINTS, LOST, NO_WAIT, REGISTER, Move
 from crm_chassis.projection.keyed import KeyedFold
@@ -22,6 +22,7 @@ from crm_chassis.projection.model import BatchModel, GlanceModel, Projection
 from crm_chassis.projection.pages import Pages, Wants
 from crm_chassis.projection.parking import reason_of
 from crm_chassis.projection.retrying import Retrying
+from crm_chassis.tracing import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,9 +163,11 @@ class Projector:
         idle = [model for model, has_any in zip(models, busy, strict=True) if not has_any]
         if idle:
             await self._move(idle, position, page)
+        # Who glances at a page is given too little to tell of it.
+        traced = await read_traced(self._pool, position, page.end) if tracing.is_on() else ()
         for model, has_any in zip(models, busy, strict=True):
             if has_any:
-                await self._advance(model, position, page)
+                await self._advance(model, position, page, traced)
             age = self._age(page.recorded_at)
             metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(age)
             metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(behind)
@@ -178,8 +181,10 @@ class Projector:
     def _age(self, recorded_at: datetime) -> float:
         return max(0.0, (self._clock() - recorded_at).total_seconds())
 
-    async def _advance(self, model: Model, position: Position, page: Page) -> None:
-        began = time.perf_counter()
+    async def _advance(
+        self, model: Model, position: Position, page: Page, traced: Sequence[asyncpg.Record]
+    ) -> None:
+        began, began_ns = time.perf_counter(), time.time_ns()
         try:
             events, wrote = await self._take(model, position, page)
         except Exception as error:
@@ -193,6 +198,9 @@ class Projector:
         metrics.PROJECTION_BATCH_SECONDS.labels(projection=model.name).observe(
             time.perf_counter() - began
         )
+        own = (row for row in traced if row["type"] in model.types)
+        taken = ((model.name, row["type"], row["event_id"], row["meta"]) for row in own)
+        tracing.tell(Operation.PROCESS, taken, began_ns=began_ns, name=model.name)
 
     async def _take(self, model: Model, position: Position, page: Page) -> tuple[int, float]:
         """Fold a page's events and move behind it; how many they were, seconds of writing."""

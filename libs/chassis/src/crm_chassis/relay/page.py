@@ -25,7 +25,7 @@ SCAN_ROWS: Final = 20_000
 """Where topics are left out, how many rows are looked at for one page."""
 
 # Where `_PAGE` selects what; by number, which is twice as fast as by name.
-TOPIC, PARTITION, EVENT_ID, RECORDED_AT_MS, DATA = 3, 4, 5, 13, 14
+TOPIC, PARTITION, EVENT_ID, TYPE, RECORDED_AT_MS, DATA, META = 3, 4, 5, 6, 13, 14, 15
 
 _BETWEEN: Final = """
     l.sequence is null and l.topic is not null

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from crm_chassis import metrics
+from crm_chassis import metrics, tracing
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.kafka_producer import while_beating
 from crm_chassis.kafka_topics import ensure_topics
 from crm_chassis.log.wakeups import next_turn
-from crm_chassis.relay.page import RECORDED_AT_MS, read_again, read_next
+from crm_chassis.relay.page import (
+    EVENT_ID,
+    META,
+    RECORDED_AT_MS,
+    TOPIC,
+    TYPE,
+    read_again,
+    read_next,
+)
 from crm_chassis.relay.progress import (
     MAIN,
     Cursor,
@@ -28,6 +37,7 @@ from crm_chassis.relay.progress import (
 from crm_chassis.relay.publisher import Publisher
 from crm_chassis.restore.settling import Settling
 from crm_chassis.tasks import give_up
+from crm_chassis.tracing import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,7 +205,10 @@ class Relay:
         self, parcel: Parcel, *, beat: Callable[[], None] = lambda: None
     ) -> Sequence[Numbered]:
         """Send what was numbered. Returns when Kafka has acknowledged every record."""
+        began_ns = time.time_ns()
         sent = await self._publisher.send(parcel, beat=beat)
+        events = ((row[TOPIC], row[TYPE], row[EVENT_ID], row[META]) for row in parcel.page.rows)
+        tracing.tell(Operation.SEND, events, began_ns=began_ns)
         for last in sent:
             count = last.sequence - self.progress.sequence(last.topic, last.partition)
             metrics.RELAY_RECORDS.labels(topic=last.topic).inc(count)

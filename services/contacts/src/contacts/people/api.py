@@ -30,6 +30,8 @@ from contacts.people.registry import Registry
 MOST_GIVEN_IDENTIFIERS = 100
 LONGEST_GIVEN = 1_000
 
+KEY = "select key_id, kek_id, wrapped, destroyed from subject_key where key_id = $1"
+
 T = TypeVar("T")
 
 WRITE = Depends(requires("people:write"))
@@ -141,7 +143,7 @@ class People:
             for at, given in enumerate(body.identifiers)
         )
 
-        async def attempt() -> Registered:
+        async def attempt() -> Receipt:
             draft = await self.registry.draft(identifiers)
             try:
                 _assert_free(draft, identifiers, None)
@@ -149,19 +151,16 @@ class People:
                 await self.registry.confirm(draft)
                 raise
             customer_id = draft.register(*identifiers, cause=cause, profile=body.profile)
-            keys = self.registry.mint_keys(draft)
-            registered = Registered(
-                stream_id=customer_id,
-                version=draft.version(customer_id),
-                position=None,
-                customer_id=customer_id,
-                key=keys[customer_id],
-            )
-            keeps = [asked.keeps(registered, wrote=True)] if asked else []
-            appended = await self.registry.append(draft, keys=keys, also=keeps)
-            return registered.model_copy(update={"position": str(appended.position)})
+            receipt = Receipt.of(customer_id, draft.version(customer_id), None)
+            keeps = [asked.keeps(receipt, wrote=True)] if asked else []
+            appended = await self.registry.append(draft, also=keeps)
+            return receipt.model_copy(update={"position": str(appended.position)})
 
-        return await _answered(lambda: once(asked, self.pool, Registered, attempt), retries=True)
+        receipt = await _answered(lambda: once(asked, self.pool, Receipt, attempt), retries=True)
+        # Looked up for each answer: one that was kept would outlive the key that was destroyed.
+        [row] = await self.pool.fetch(KEY, str(receipt.stream_id))
+        key = SubjectKeyRecord.model_validate(dict(row))
+        return Registered(**receipt.model_dump(), customer_id=receipt.stream_id, key=key)
 
 
 def people_routes(people: People) -> APIRouter:
