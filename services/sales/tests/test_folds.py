@@ -32,7 +32,7 @@ from crm_events.sales import (
     DealWon,
 )
 from crm_events.sealing import read
-from crm_events.topics import CONTRACT, DEALS, HEARD_BY, PEOPLE
+from crm_events.topics import CONTRACT, DEALS, HEARD_BY, MEMBERS, PEOPLE
 from sales.accounts.directory import LONGEST_NAME, account, accounts
 from sales.bootstrap import READ_MODELS
 from sales.deals.deal import DealEvent, evolve
@@ -211,7 +211,7 @@ def test_every_column_with_opened_values_says_whose_they_are():
 
 def test_everything_that_sales_publishes_is_folded_and_of_people_what_names_and_links_them():
     assert {event.type for event in DEALS.events} == set(pipeline.types)
-    assert HEARD_BY["sales"] == (PEOPLE,)
+    assert HEARD_BY["sales"] == (PEOPLE, MEMBERS)
     assert {event.type for event in PEOPLE.events} - set(accounts.types) == {
         "contacts.person.identified"
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from crm_events import analytics, contacts, sales
-from crm_events.examples import SUBJECT
+from crm_events.examples import MEMBER, SUBJECT
 from crm_events.money import Money
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CUSTOMER: Final = UUID(SUBJECT)
 _OTHER: Final = UUID("01998a3c-7d00-7000-8000-00000000beef")
-_OWNER: Final = UUID("01998a3c-7d00-7000-8000-000000000b0b")
+_OWNER: Final = UUID(MEMBER)
 _HIT: Final[dict[str, Any]] = {
     "customer_id": _CUSTOMER,
     "message_id": "ajs-next-1758800000000-5f3c",
@@ -84,6 +84,12 @@ SAMPLES: Final[tuple[Event, ...]] = (
     contacts.IdAliased(**_HIT, properties={"previousId": "anonymous-5f3c"}),
     contacts.OrderCompleted(**_ORDER),
     contacts.OrderRefunded(**_ORDER),
+    contacts.MemberRegistered(member_id=_OWNER, name="Bob Example", mail="bob@kith.example"),
+    contacts.MemberChanged(
+        member_id=_OWNER, fields=("name", "mail"), name="Bob Sample", mail="bob.sample@kith.example"
+    ),
+    contacts.MemberDeactivated(member_id=_OWNER),
+    contacts.MemberReactivated(member_id=_OWNER),
     analytics.ScoreMoved(
         customer_id=_CUSTOMER,
         model="engagement",
