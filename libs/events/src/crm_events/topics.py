@@ -146,11 +146,17 @@ DEALS: Final = Topic(
         sales.DealLost,
         sales.DealReopened,
         sales.DealReassigned,
+        sales.DealRotted,
     ),
+)
+TASKS: Final = Topic(
+    "sales.tasks", "sales", (sales.TaskOpened, sales.TaskDone, sales.TaskReassigned)
 )
 
 CONTRACT: Final = Contract(
-    (PEOPLE, ACTIVITY, PURCHASES, MEMBERS, SCORES, DEALS), downcasters=DOWNCASTERS, writes=WRITES
+    (PEOPLE, ACTIVITY, PURCHASES, MEMBERS, SCORES, DEALS, TASKS),
+    downcasters=DOWNCASTERS,
+    writes=WRITES,
 )
 
 HEARD_BY: Final[Mapping[str, tuple[Topic, ...]]] = MappingProxyType(

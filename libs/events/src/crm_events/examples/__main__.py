@@ -20,7 +20,7 @@ from crm_events.envelope import Recorded
 from crm_events.examples import KEY_RECORDS, SUBJECT, TEST_KEK, TEST_KEYS
 from crm_events.examples.samples import SAMPLES
 from crm_events.keys import to_key_record, wrap
-from crm_events.sales import DealFact
+from crm_events.sales import DealFact, TaskFact
 from crm_events.sealing import seal, unseal
 from crm_events.topics import CONTRACT
 
@@ -79,6 +79,16 @@ def _add(folder: Path, name: str, content: dict[str, Any]) -> str:
     return name
 
 
+def _stream(event: Event, subject: UUID) -> UUID:
+    match event:
+        case DealFact():
+            return event.deal_id
+        case TaskFact():
+            return event.task_id
+        case _:
+            return subject
+
+
 def _example(event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
     subject = event.member_id if isinstance(event, MemberFact) else UUID(SUBJECT)
     event_id = uuid5(NAMESPACE_URL, f"{SCHEMA_BASE}{event.type}/v{event.version}")
@@ -87,7 +97,7 @@ def _example(event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
         event_id=event_id,
         type=event.type,
         schema_version=event.version,
-        stream_id=event.deal_id if isinstance(event, DealFact) else subject,
+        stream_id=_stream(event, subject),
         stream_version=3,
         partition_key=subject,
         occurred_at=_OCCURRED_AT,

@@ -51,6 +51,10 @@ _DEAL: Final[dict[str, Any]] = {
     "deal_id": UUID("01998a3c-7d00-7000-8000-00000000dea1"),
     "customer_id": _CUSTOMER,
 }
+_TASK: Final[dict[str, Any]] = {
+    "task_id": UUID("01998a3c-7d00-5000-8000-000000007a51"),
+    "customer_id": _CUSTOMER,
+}
 _EUROS: Final = Money(amount=Decimal("1250.00"), currency="EUR")
 
 SAMPLES: Final[tuple[Event, ...]] = (
@@ -129,4 +133,20 @@ SAMPLES: Final[tuple[Event, ...]] = (
     sales.DealLost(**_DEAL, reason="price", note="Ada found cheaper cups."),
     sales.DealReopened(**_DEAL, stage="proposal"),
     sales.DealReassigned(**_DEAL, owner_id=_OTHER, was_owner_id=_OWNER),
+    sales.DealRotted(
+        **_DEAL,
+        owner_id=_OWNER,
+        pipeline="sales",
+        stage="qualified",
+        since=datetime(2025, 9, 11, 11, 33, 20, 123456, tzinfo=UTC),
+    ),
+    sales.TaskOpened(
+        **_TASK,
+        deal_id=_DEAL["deal_id"],
+        owner_id=_OWNER,
+        kind="rotting-deal",
+        due_on=date(2025, 9, 26),
+    ),
+    sales.TaskDone(**_TASK),
+    sales.TaskReassigned(**_TASK, owner_id=_OTHER, was_owner_id=_OWNER),
 )
