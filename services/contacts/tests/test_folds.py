@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import pytest
 from contacts.bootstrap import READ_MODELS
 from contacts.customer_file.scores import Score, scores, summed
+from contacts.members.directory import member, members
 from contacts.people.decider import NOBODY, PersonEvent, evolve
 from contacts.people.directory import directory, person
 from contacts.timeline.timeline import timeline, timeline_entry
@@ -17,6 +18,10 @@ from crm_events.contacts import (
     EventTracked,
     Identifier,
     LinkReason,
+    MemberChanged,
+    MemberDeactivated,
+    MemberReactivated,
+    MemberRegistered,
     Namespace,
     OrderCompleted,
     PersonChanged,
@@ -29,13 +34,14 @@ from crm_events.examples import TEST_KEYS, load
 from crm_events.money import Money
 from crm_events.personal import ERASED, SEALED
 from crm_events.sealing import read
-from crm_events.topics import ACTIVITY, CONTRACT, PEOPLE, PURCHASES, SCORES
+from crm_events.topics import ACTIVITY, CONTRACT, MEMBERS, PEOPLE, PURCHASES, SCORES
 
-ANN, BOB = UUID(int=1), UUID(int=2)
+ANN, BOB, BEA = UUID(int=1), UUID(int=2), UUID(int=0xBEA)
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MAIL = Identifier(namespace=Namespace.MAIL, value="a@x.test", given="A@x.test")
 USER = Identifier(namespace=Namespace.USER, value="u", given="u")
-HEARD = {event for topic in (PEOPLE, ACTIVITY, PURCHASES, SCORES) for event in topic.events}
+TOLD = (PEOPLE, ACTIVITY, PURCHASES, MEMBERS, SCORES)
+HEARD = {event for topic in TOLD for event in topic.events}
 
 
 class Logged:
@@ -45,7 +51,8 @@ class Logged:
         self.event = event
         self.type = event.type
         self.event_id = uuid5(ANN, str(number))
-        self.partition_key = customer_id
+        self.partition_key = self.stream_id = customer_id
+        self.stream_version = number + 1
         self.occurred_at = self.recorded_at = NOW + timedelta(minutes=number)
         self.key = ()
 
@@ -98,6 +105,19 @@ MOVES = [
     for n in range(3)
 ]
 
+JOINED = [
+    Logged(event, number, BEA)
+    for number, event in enumerate(
+        [
+            MemberRegistered(member_id=BEA, name="Bea", mail="bea@kith.test"),
+            MemberChanged(member_id=BEA, fields=("mail",), mail="b@kith.test"),
+            MemberDeactivated(member_id=BEA),
+            MemberReactivated(member_id=BEA),
+            MemberChanged(member_id=BEA, fields=("name", "mail"), name="B", mail=ERASED),
+        ]
+    )
+]
+
 
 def test_a_row_of_the_directory_follows_its_person():
     [row] = folded(directory, PEOPLE_TOLD).values()
@@ -106,6 +126,17 @@ def test_a_row_of_the_directory_follows_its_person():
     assert [one["given"] for one in row.identifiers] == ["A@x.test", "u"]
     assert (row.linked_into, row.link_reason) == (BOB, "stated")
     assert row.linked_at == NOW + timedelta(minutes=3)
+
+
+def test_a_row_of_the_members_follows_its_member():
+    rows = [folded(members, JOINED[:count])[(BEA,)] for count in range(1, 6)]
+
+    assert [row.version for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.active for row in rows] == [True, True, False, True, True]
+    assert [row.name for row in rows] == ["Bea"] * 4 + ["B"]
+    assert [row.mail for row in rows] == ["bea@kith.test"] + ["b@kith.test"] * 3 + [None]
+    assert rows[4].registered_at == NOW
+    assert rows[4].changed_at == NOW + timedelta(minutes=4)
 
 
 def test_a_link_taken_back_leaves_the_row_as_it_was():
@@ -130,7 +161,7 @@ def test_what_was_erased_is_absent():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_topics_may_come_in_any_order_against_each_other(seed):
-    topics = [list(one) for one in (PEOPLE_TOLD, HITS, ORDERS, MOVES)]
+    topics = [list(one) for one in (PEOPLE_TOLD, HITS, ORDERS, JOINED, MOVES)]
     in_order = [one for topic in topics for one in topic]
     dice, shuffled = random.Random(seed), []  # noqa: S311
     while any(topics):
@@ -140,11 +171,19 @@ def test_topics_may_come_in_any_order_against_each_other(seed):
         assert folded(model, shuffled) == folded(model, in_order)
 
 
-def test_every_column_with_opened_values_says_whose_they_are():
-    for table, opened in ((person, {"profile", "identifiers"}), (timeline_entry, {"detail"})):
-        named = {column.name for column in table.columns if column.info.get("personal")}
-        assert named == opened
-        assert {table.columns[name].info["personal"] for name in named} == {"customer_id"}
+@pytest.mark.parametrize(
+    ("table", "subject", "opened"),
+    [
+        (person, "customer_id", {"profile", "identifiers"}),
+        (timeline_entry, "customer_id", {"detail"}),
+        (member, "member_id", {"name", "mail"}),
+    ],
+    ids=str,
+)
+def test_every_column_with_opened_values_says_whose_they_are(table, subject, opened):
+    named = {column.name: column.info["personal"] for column in table.columns if column.info}
+
+    assert named == dict.fromkeys(opened, subject)
 
 
 def test_scores_of_a_group_add_up_and_a_former_version_does_not_count():
@@ -173,15 +212,18 @@ def test_every_golden_example_is_folded(event, opened):
         before = PersonRegistered(
             customer_id=recorded.partition_key, identifiers=(MAIL,), profile={}
         )
+        joined = MemberRegistered(member_id=recorded.partition_key, name="B", mail="b@x.test")
         entry = Logged(told, 1, recorded.partition_key)
         entry.occurred_at = recorded.occurred_at
+        begun = {"directory": before, "members": joined}
 
         folding = [model for model in READ_MODELS if event.type in model.types]
         assert folding
         for model in folding:
-            begun = [Logged(before, 0, recorded.partition_key)] if model is directory else []
-            rows = folded(model, [*begun, entry])
-            assert {row.customer_id for row in rows.values()} == {recorded.partition_key}
+            first = begun.get(model.name)
+            earlier = [Logged(first, 0, recorded.partition_key)] if first else []
+            keys = folded(model, [*earlier, entry])
+            assert {key[0] for key in keys} == {recorded.partition_key}
 
 
 @pytest.mark.parametrize("event", PersonEvent.__args__, ids=lambda e: e.type)
