@@ -155,7 +155,7 @@ CONTRACT: Final = Contract(
 
 HEARD_BY: Final[Mapping[str, tuple[Topic, ...]]] = MappingProxyType(
     {
-        "contacts": (SCORES,),
+        "contacts": (SCORES, DEALS),
         "analytics": (PEOPLE, ACTIVITY, PURCHASES),
         "sales": (PEOPLE, MEMBERS),
     }

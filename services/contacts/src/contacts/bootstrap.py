@@ -32,6 +32,7 @@ from contacts.collector.collector import Collector, Rules
 from contacts.collector.intake import Intake
 from contacts.collector.set_aside import Drawer
 from contacts.customer_file.api import Files, customer_file_routes
+from contacts.customer_file.deals import deals
 from contacts.customer_file.scores import scores
 from contacts.members.api import Members, members_routes
 from contacts.members.directory import members
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "contacts"
 MIGRATIONS: Final = "contacts:migrations"
-READ_MODELS: Final[tuple[ReadModel, ...]] = (directory, members, timeline, scores)
+READ_MODELS: Final[tuple[ReadModel, ...]] = (directory, members, timeline, scores, deals)
 
 COLLECTOR_PATHS: Final = ("/v1/",)
 """Bodies are bounded by the collector, which answers in the words that SDKs expect."""
