@@ -15,6 +15,7 @@ from typing import Final
 
 import analytics.bootstrap
 import asyncpg
+from contacts.customer_file.deals import deals
 from contacts.customer_file.scores import scores
 from contacts.people.directory import directory
 from contacts.timeline.timeline import timeline
@@ -71,6 +72,13 @@ COURSES: Final = """
 insert into score (customer_id, model, model_version, s, landmark, half_life_seconds, counted,
                    last_fact_at)
 select id, 'engagement', 1, 30 + random(), '2025-01-01Z', 2592000, 10, $3::timestamptz
+from drawn where rank between $1 and $2
+"""
+DEALS: Final = """
+insert into deal (deal_id, customer_id, title, pipeline, stage, status, amount, currency,
+                  expected_close, owner_id, opened_at, changed_at)
+select gen_random_uuid(), id, 'Cups for ' || rank, 'sales', 'qualified', 'open', 1250, 'EUR',
+       '2026-12-31', gen_random_uuid(), $3::timestamptz, $3::timestamptz
 from drawn where rank between $1 and $2
 """
 TIMELINE: Final = """
@@ -144,7 +152,7 @@ async def fill_analytics(core: analytics.bootstrap.Core, size: int) -> None:
 
 
 async def fill_customer_files(pool: asyncpg.Pool, customers: int) -> None:
-    """Read models of so many customers: an entry each, a hundred more for one in a hundred.
+    """Read models of so many customers: a deal and an entry each, for one in a hundred 100 more.
 
     The log has a few rows, so that the read models stand somewhere.
     """
@@ -152,6 +160,7 @@ async def fill_customer_files(pool: asyncpg.Pool, customers: int) -> None:
         await draw(connection, customers, placed=False)
         await add_events(connection, 1, 1_000, 1_000, heard=False)
         await fill_files(connection, customers)
+        await _in_chunks(connection, DEALS, customers, BEGAN_AT)
         await _in_chunks(connection, FILES, 2 * customers, BEGAN_AT, customers)
         await level_files(connection)
 
@@ -182,7 +191,7 @@ async def fill_files(connection: asyncpg.Connection, customers: int) -> None:
 
 async def level_files(connection: asyncpg.Connection) -> None:
     """Say that contacts' read models have folded everything."""
-    models = (directory, timeline, scores)
+    models = (directory, timeline, scores, deals)
     names, versions = [one.name for one in models], [one.version for one in models]
     await connection.execute(LEVEL, names, versions)
 

@@ -1,4 +1,4 @@
-"""A deal with a customer of contacts: heard over Kafka, opened by its key, told over Kafka."""
+"""A deal with a customer of contacts: heard over Kafka, opened by its key, shown on their file."""
 
 from __future__ import annotations
 
@@ -113,6 +113,14 @@ def test_a_deal_with_somebody_of_contacts_is_shown_by_name_and_told_sealed(
     told = deals.get(f"/deals/{deal_id}", params={"after": won.json()["position"]}).json()
     assert (told["customer_name"], told["title"]) == ("Dea Example", "Gläser für das Café")
     assert (told["status"], told["won_on"]) == ("won", "2026-05-31")
+
+    def on_file() -> dict[str, Any] | None:
+        file = people.get(f"/customers/{registered['customer_id']}").json()
+        return next((one for one in file["deals"] if one["status"] == "won"), None)
+
+    shown = soon(on_file)
+    assert (shown["deal_id"], shown["title"]) == (deal_id, "Gläser für das Café")
+    assert (shown["amount"], shown["currency"]) == ("1200.50", "EUR")
     records = asyncio.run(published(system.stack.kafka.bootstrap, deal_id, 2))
     assert [envelope.type for envelope, _ in records] == ["sales.deal.opened", "sales.deal.won"]
     assert {str(envelope.partition_key) for envelope, _ in records} == {registered["customer_id"]}

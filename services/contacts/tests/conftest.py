@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from summing import HeldLease
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-SCOPES = ("people:read", "people:write", "collector:read")
+SCOPES = ("people:read", "people:write", "members:read", "members:write", "collector:read")
 EMPTY = """
 do $$ declare t text; begin
     -- Quicker than truncate, which makes new files, for the few rows that a test leaves.
@@ -32,7 +32,7 @@ do $$ declare t text; begin
 end $$
 """
 BEHIND = """
-select count(*) < 3 or bool_or(exists (
+select count(*) < $1 or bool_or(exists (
     select from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp)
 ) and c.stopped is null) from projection_checkpoint c
 """
@@ -85,7 +85,7 @@ class Contacts:
             clock=self.core.clock,
         )
         async with asyncio.timeout(20):
-            while await self.pool.fetchval(BEHIND):
+            while await self.pool.fetchval(BEHIND, len(READ_MODELS)):
                 # Another database's open transaction may hold the tail back for a moment.
                 await projector.turn() or await asyncio.sleep(0.01)
         stopped = await self.pool.fetch("select stopped from projection_checkpoint")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID, uuid5
 
 import pytest
 from contacts.bootstrap import READ_MODELS
+from contacts.customer_file.deals import deal, deals
 from contacts.customer_file.scores import Score, scores, summed
+from contacts.members.directory import member, members
 from contacts.people.decider import NOBODY, PersonEvent, evolve
 from contacts.people.directory import directory, person
 from contacts.timeline.timeline import timeline, timeline_entry
@@ -17,6 +20,10 @@ from crm_events.contacts import (
     EventTracked,
     Identifier,
     LinkReason,
+    MemberChanged,
+    MemberDeactivated,
+    MemberReactivated,
+    MemberRegistered,
     Namespace,
     OrderCompleted,
     PersonChanged,
@@ -28,24 +35,40 @@ from crm_events.contacts import (
 from crm_events.examples import TEST_KEYS, load
 from crm_events.money import Money
 from crm_events.personal import ERASED, SEALED
+from crm_events.sales import (
+    DealAmountChanged,
+    DealCloseDateChanged,
+    DealLost,
+    DealOpened,
+    DealProductsChanged,
+    DealReassigned,
+    DealReopened,
+    DealStageChanged,
+    DealWon,
+)
 from crm_events.sealing import read
-from crm_events.topics import ACTIVITY, CONTRACT, PEOPLE, PURCHASES, SCORES
+from crm_events.topics import ACTIVITY, CONTRACT, DEALS, MEMBERS, PEOPLE, PURCHASES, SCORES
 
-ANN, BOB = UUID(int=1), UUID(int=2)
+ANN, BOB, BEA = UUID(int=1), UUID(int=2), UUID(int=0xBEA)
+DEAL = {"deal_id": UUID(int=0xDEA1), "customer_id": ANN}
+DAY = date(2026, 6, 1)
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MAIL = Identifier(namespace=Namespace.MAIL, value="a@x.test", given="A@x.test")
 USER = Identifier(namespace=Namespace.USER, value="u", given="u")
-HEARD = {event for topic in (PEOPLE, ACTIVITY, PURCHASES, SCORES) for event in topic.events}
+TOLD = (PEOPLE, ACTIVITY, PURCHASES, MEMBERS, SCORES, DEALS)
+HEARD = {event for topic in TOLD for event in topic.events}
 
 
 class Logged:
     """An event as folds meet it."""
 
-    def __init__(self, event, number, customer_id=ANN):
+    def __init__(self, event, number, customer_id=ANN, stream_id=None):
         self.event = event
         self.type = event.type
         self.event_id = uuid5(ANN, str(number))
         self.partition_key = customer_id
+        self.stream_id = stream_id or customer_id
+        self.stream_version = number + 1
         self.occurred_at = self.recorded_at = NOW + timedelta(minutes=number)
         self.key = ()
 
@@ -98,6 +121,47 @@ MOVES = [
     for n in range(3)
 ]
 
+JOINED = [
+    Logged(event, number, BEA)
+    for number, event in enumerate(
+        [
+            MemberRegistered(member_id=BEA, name="Bea", mail="bea@kith.test"),
+            MemberChanged(member_id=BEA, fields=("mail",), mail="b@kith.test"),
+            MemberDeactivated(member_id=BEA),
+            MemberReactivated(member_id=BEA),
+            MemberChanged(member_id=BEA, fields=("name", "mail"), name="B", mail=ERASED),
+        ]
+    )
+]
+DEALT = [
+    Logged(event, 40 + number, stream_id=DEAL["deal_id"])
+    for number, event in enumerate(
+        [
+            DealOpened(
+                **DEAL,
+                pipeline="sales",
+                stage="lead",
+                title="Cups",
+                amount=None,
+                expected_close=None,
+                owner_id=BEA,
+            ),
+            DealAmountChanged(**DEAL, amount=Money(amount=90, currency="EUR")),
+            DealStageChanged(**DEAL, pipeline="sales", from_stage="lead", stage="offer"),
+            DealCloseDateChanged(**DEAL, expected_close=DAY),
+            DealLost(**DEAL, reason="price", note="too dear"),
+            DealReopened(**DEAL, stage="lead"),
+            DealReassigned(**DEAL, owner_id=BOB, was_owner_id=BEA),
+            DealProductsChanged(**DEAL, products=(), amount=None),
+            DealWon(**DEAL, amount=Money(amount=80, currency="EUR"), won_on=DAY),
+        ]
+    )
+]
+
+
+def deal_after(count):
+    return folded(deals, DEALT[:count])[(DEAL["deal_id"],)]
+
 
 def test_a_row_of_the_directory_follows_its_person():
     [row] = folded(directory, PEOPLE_TOLD).values()
@@ -106,6 +170,57 @@ def test_a_row_of_the_directory_follows_its_person():
     assert [one["given"] for one in row.identifiers] == ["A@x.test", "u"]
     assert (row.linked_into, row.link_reason) == (BOB, "stated")
     assert row.linked_at == NOW + timedelta(minutes=3)
+
+
+def test_a_row_of_the_members_follows_its_member():
+    rows = [folded(members, JOINED[:count])[(BEA,)] for count in range(1, 6)]
+
+    assert [row.version for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.active for row in rows] == [True, True, False, True, True]
+    assert [row.name for row in rows] == ["Bea"] * 4 + ["B"]
+    assert [row.mail for row in rows] == ["bea@kith.test"] + ["b@kith.test"] * 3 + [None]
+    assert rows[4].registered_at == NOW
+    assert rows[4].changed_at == NOW + timedelta(minutes=4)
+
+
+def test_a_row_of_the_deals_follows_its_deal():
+    rows = [deal_after(count) for count in range(1, 10)]
+
+    assert {(row.customer_id, row.title, row.pipeline) for row in rows} == {(ANN, "Cups", "sales")}
+    assert [row.stage for row in rows] == ["lead"] * 2 + ["offer"] * 3 + ["lead"] * 4
+    assert [row.status for row in rows] == ["open"] * 4 + ["lost"] + ["open"] * 3 + ["won"]
+    assert [row.amount for row in rows] == [None] + [Decimal(90)] * 6 + [None, Decimal(80)]
+    assert [row.currency for row in rows] == [None] + ["EUR"] * 6 + [None, "EUR"]
+    assert [row.expected_close for row in rows] == [None] * 3 + [DAY] * 6
+    assert [row.owner_id for row in rows] == [BEA] * 6 + [BOB] * 3
+    assert [row.loss_reason for row in rows] == [None] * 4 + ["price"] + [None] * 4
+    assert {row.opened_at for row in rows} == {DEALT[0].occurred_at}
+    assert [row.changed_at for row in rows] == [one.occurred_at for one in DEALT]
+
+
+def test_the_timeline_tells_when_a_deal_was_opened_moved_won_and_lost():
+    entries = folded(timeline, DEALT).values()
+
+    assert [(one.type.removeprefix("sales.deal."), one.title, one.amount) for one in entries] == [
+        ("opened", "lead", None),
+        ("stage-changed", "offer", None),
+        ("lost", "price", None),
+        ("reopened", "lead", None),
+        ("won", None, Decimal(80)),
+    ]
+    told = {name: value for one in entries for name, value in one.detail.items()}
+    assert told == {
+        "deal_id": str(DEAL["deal_id"]),
+        "pipeline": "sales",
+        "title": "Cups",
+        "from_stage": "lead",
+        "note": "too dear",
+        "won_on": "2026-06-01",
+    }
+
+
+def test_a_deal_that_was_never_opened_has_no_row():
+    assert folded(deals, DEALT[1:]) == {}
 
 
 def test_a_link_taken_back_leaves_the_row_as_it_was():
@@ -124,13 +239,16 @@ def test_what_was_erased_is_absent():
     )
 
     [row] = folded(directory, [Logged(erased, 0)]).values()
+    untitled = DEALT[0].event.model_copy(update={"title": ERASED})
+    [of_deal] = folded(deals, [Logged(untitled, 0)]).values()
 
     assert (row.profile, row.identifiers[0]["value"]) == ({}, None)
+    assert of_deal.title is None
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_topics_may_come_in_any_order_against_each_other(seed):
-    topics = [list(one) for one in (PEOPLE_TOLD, HITS, ORDERS, MOVES)]
+    topics = [list(one) for one in (PEOPLE_TOLD, HITS, ORDERS, JOINED, MOVES, DEALT)]
     in_order = [one for topic in topics for one in topic]
     dice, shuffled = random.Random(seed), []  # noqa: S311
     while any(topics):
@@ -140,11 +258,20 @@ def test_topics_may_come_in_any_order_against_each_other(seed):
         assert folded(model, shuffled) == folded(model, in_order)
 
 
-def test_every_column_with_opened_values_says_whose_they_are():
-    for table, opened in ((person, {"profile", "identifiers"}), (timeline_entry, {"detail"})):
-        named = {column.name for column in table.columns if column.info.get("personal")}
-        assert named == opened
-        assert {table.columns[name].info["personal"] for name in named} == {"customer_id"}
+@pytest.mark.parametrize(
+    ("table", "subject", "opened"),
+    [
+        (person, "customer_id", {"profile", "identifiers"}),
+        (timeline_entry, "customer_id", {"detail"}),
+        (member, "member_id", {"name", "mail"}),
+        (deal, "customer_id", {"title"}),
+    ],
+    ids=str,
+)
+def test_every_column_with_opened_values_says_whose_they_are(table, subject, opened):
+    named = {column.name: column.info["personal"] for column in table.columns if column.info}
+
+    assert named == dict.fromkeys(opened, subject)
 
 
 def test_scores_of_a_group_add_up_and_a_former_version_does_not_count():
@@ -173,15 +300,19 @@ def test_every_golden_example_is_folded(event, opened):
         before = PersonRegistered(
             customer_id=recorded.partition_key, identifiers=(MAIL,), profile={}
         )
-        entry = Logged(told, 1, recorded.partition_key)
+        joined = MemberRegistered(member_id=recorded.partition_key, name="B", mail="b@x.test")
+        entry = Logged(told, 1, recorded.partition_key, recorded.stream_id)
         entry.occurred_at = recorded.occurred_at
+        begun = {"directory": before, "members": joined, "deals": DEALT[0].event}
 
         folding = [model for model in READ_MODELS if event.type in model.types]
         assert folding
         for model in folding:
-            begun = [Logged(before, 0, recorded.partition_key)] if model is directory else []
-            rows = folded(model, [*begun, entry])
-            assert {row.customer_id for row in rows.values()} == {recorded.partition_key}
+            first = begun.get(model.name)
+            about = (recorded.partition_key, recorded.stream_id)
+            earlier = [Logged(first, 0, *about)] if first else []
+            keys = folded(model, [*earlier, entry])
+            assert [key[0] for key in keys] == [about[1] if model is deals else about[0]]
 
 
 @pytest.mark.parametrize("event", PersonEvent.__args__, ids=lambda e: e.type)
@@ -197,4 +328,5 @@ def test_a_score_is_read_without_a_key():
     assert not scores.opens
     assert timeline.opens
     assert directory.opens
+    assert deals.opens
     assert read(load("contacts.person.registered", 1).recorded(), CONTRACT).profile is SEALED

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import asyncpg
 from contacts.customer_file.api import FIRST_ENTRIES
-from contacts.customer_file.scores import OF_CUSTOMERS
+from contacts.customer_file.deals import OF_CUSTOMERS as DEALS_OF
+from contacts.customer_file.scores import OF_CUSTOMERS as SCORES_OF
 from contacts.people.directory import GROUP
 from contacts.timeline.timeline import PAGE
 from crm_chassis.apikeys import keep_key, new_api_key
@@ -57,15 +58,16 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
 
             yield (
                 lambda: asking.run(bench, "kith", "GET /customers/{id}", over_http),
-                lambda: asking.run(bench, "ceiling", "its four statements, bare asyncpg", bare),
+                lambda: asking.run(bench, "ceiling", "its five statements, bare asyncpg", bare),
             )
 
 
 async def read_bare(pool: asyncpg.Pool, asked: UUID) -> bool:
-    """The four statements of a customer file; did they find the customer?"""
+    """The five statements of a customer file; did they find the customer?"""
     await pool.fetch(CHECKPOINTS)
     found = await pool.fetch(GROUP, asked)
-    await pool.fetch(OF_CUSTOMERS, [asked])
+    await pool.fetch(SCORES_OF, [asked])
+    await pool.fetch(DEALS_OF, [asked])
     await pool.fetch(PAGE, [asked], None, None, None, FIRST_ENTRIES + 1)
     return found[0]["customer_id"] == asked
 
@@ -94,7 +96,7 @@ ROWS = (
         keys="any customer alike, one in ten with 100 entries more",
         promises={
             "GET /customers/{id}": "says how fresh it is",
-            "its four statements": "the same rows; no key asked for, nothing put together",
+            "its five statements": "the same rows; no key asked for, nothing put together",
         },
     ),
 )

@@ -161,7 +161,7 @@ CONTRACT: Final = Contract(
 
 HEARD_BY: Final[Mapping[str, tuple[Topic, ...]]] = MappingProxyType(
     {
-        "contacts": (SCORES,),
+        "contacts": (SCORES, DEALS),
         "analytics": (PEOPLE, ACTIVITY, PURCHASES),
         "sales": (PEOPLE, MEMBERS),
     }

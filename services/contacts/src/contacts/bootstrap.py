@@ -32,11 +32,17 @@ from contacts.collector.collector import Collector, Rules
 from contacts.collector.intake import Intake
 from contacts.collector.set_aside import Drawer
 from contacts.customer_file.api import Files, customer_file_routes
+from contacts.customer_file.deals import deals
 from contacts.customer_file.scores import scores
+from contacts.members.api import Members, members_routes
+from contacts.members.directory import members
+from contacts.members.handling import Handler
+from contacts.members.mails import reserve_anew
 from contacts.people.api import People, people_routes
 from contacts.people.directory import directory
 from contacts.people.registry import Registry
 from contacts.people.reserving import Reserved
+from contacts.subject_keys import SubjectKeys
 from contacts.timeline.timeline import timeline
 
 if TYPE_CHECKING:
@@ -54,7 +60,7 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "contacts"
 MIGRATIONS: Final = "contacts:migrations"
-READ_MODELS: Final[tuple[ReadModel, ...]] = (directory, timeline, scores)
+READ_MODELS: Final[tuple[ReadModel, ...]] = (directory, members, timeline, scores, deals)
 
 COLLECTOR_PATHS: Final = ("/v1/",)
 """Bodies are bounded by the collector, which answers in the words that SDKs expect."""
@@ -83,12 +89,21 @@ def application(
     settings: ContactsSettings, core: Core, *, stalled: Callable[[], tuple[str, ...]]
 ) -> FastAPI:
     """The HTTP application, on a pool that may not be connected yet."""
+    subject_keys = SubjectKeys(core.keyring, settings.keks[0])
+    digest_key = settings.digest_key.get_secret_value()
     registry = Registry(
         pool=core.pool,
         log=core.log,
-        keyring=core.keyring,
-        kek=settings.keks[0],
-        digest_key=settings.digest_key.get_secret_value(),
+        subject_keys=subject_keys,
+        digest_key=digest_key,
+        mint_id=new_id,
+    )
+    handler = Handler(
+        pool=core.pool,
+        log=core.log,
+        subject_keys=subject_keys,
+        digest_key=digest_key,
+        clock=core.clock,
         mint_id=new_id,
     )
     drawer = Drawer(pool=core.pool, keks=settings.keks)
@@ -112,6 +127,7 @@ def application(
         routers=(
             collector_routes(collector, drawer),
             people_routes(people),
+            members_routes(Members(handler, core.pool, new_id)),
             customer_file_routes(Files(core.pool, core.clock)),
         ),
         api_keys=api_keys,
@@ -141,6 +157,7 @@ async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bo
 def recovering(settings: ContactsSettings, pool: asyncpg.Pool) -> Recovering:
     """What makes a restored log whole."""
     digest_key = settings.digest_key.get_secret_value()
+    log = Core.of(settings, pool).log
     return Recovering(
         pool=pool,
         contract=CONTRACT,
@@ -149,7 +166,8 @@ def recovering(settings: ContactsSettings, pool: asyncpg.Pool) -> Recovering:
         replication_factor=settings.kafka_replication_factor,
         min_insync=settings.kafka_min_insync,
         keeps_keys=True,
-        reserves=Reserved(log=Core.of(settings, pool).log, digest_key=digest_key),
+        reserves=Reserved(log=log, digest_key=digest_key),
+        before_it_opens=partial(reserve_anew, pool, log, key=digest_key),
     )
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import exp, log
 from uuid import UUID
 
 import pytest
+from contacts.customer_file.deals import MOST_DEALS
 from crm_chassis.ids import new_id
 from crm_events.analytics import ScoreMoved
+from crm_events.money import Money
+from crm_events.sales import DealLost, DealOpened
+from crm_events.sealing import seal
+from crm_events.topics import CONTRACT
 
 LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -27,20 +32,41 @@ def order(number, at, **more):
     }
 
 
-async def hear(contacts, event, sequence):
-    """A row as the inbox would have written it."""
+async def hear(contacts, event, sequence, *, stream_id=None):
+    """A row as the inbox would have written it, sealed."""
+    event_id = new_id()
+    keys = await contacts.core.keyring.keys([str(event.customer_id)])
     await contacts.pool.execute(
         "insert into log (epoch, occurred_at, recorded_at, heard_at, sequence, topic, partition,"
         " stream_id, version, event_id, type, schema_version, partition_key, data)"
-        " values (1, $1, $1, $1, $2::bigint, 'analytics.scores', 0, $3, $2::bigint::int, $4, $5, 1,"
-        " $3, $6)",
+        " values (1, $1, $1, $1, $2::bigint, $7, 0, $8, $2::bigint::int, $4, $5, 1, $3, $6)",
         contacts.now[0],
         sequence,
         event.customer_id,
-        new_id(),
+        event_id,
         event.type,
-        event.model_dump_json(),
+        seal(event, event_id=event_id, subject=event.customer_id, keys=keys),
+        CONTRACT.by_type[event.type].name,
+        stream_id or event.customer_id,
     )
+
+
+async def hear_deal(contacts, customer_id, number, *ends):
+    """A deal opened on another day each, and how it ended; the topic has no other of its number."""
+    deal_id = UUID(int=number)
+    opened = DealOpened(
+        deal_id=deal_id,
+        customer_id=customer_id,
+        pipeline="sales",
+        stage="lead",
+        title=f"Cups {number}",
+        amount=Money(amount=number, currency="EUR"),
+        expected_close=date(2026, 6, 1),
+        owner_id=UUID(int=0xB0B),
+    )
+    for place, event in enumerate([opened, *ends]):
+        contacts.now[0] += timedelta(minutes=1)
+        await hear(contacts, event, number * 10 + place, stream_id=deal_id)
 
 
 def moved(customer_id, s, *, version=1, s_negative=None, last_fact_at=LANDMARK):
@@ -182,6 +208,56 @@ async def test_linked_customers_share_a_file_and_unlinked_ones_have_their_own(co
             after["customer_id"]
         }
         assert after["profile"] == before["profile"]
+
+
+async def test_the_file_shows_the_deals_of_everyone_who_is_one_person(contacts):
+    await contacts.send({"type": "page", "anonymousId": "a", "messageId": "p"})
+    await contacts.send(order(1, contacts.now[0]))
+    visitor = await customer_of(contacts, "a", "anonymous")
+    user = await customer_of(contacts, "u")
+    lost = DealLost(deal_id=UUID(int=2), customer_id=visitor, reason="price", note="too dear")
+    await hear_deal(contacts, user, 1)
+    await hear_deal(contacts, visitor, 2, lost)
+    apart = await file_of(contacts, user)
+    identified = {"type": "identify", "userId": "u", "anonymousId": "a", "messageId": "i"}
+    await contacts.send(identified)
+
+    file = await file_of(contacts, user)
+
+    assert [deal["title"] for deal in apart["deals"]] == ["Cups 1"]
+    newest, oldest = file["deals"]
+    assert newest == {
+        "deal_id": str(UUID(int=2)),
+        "customer_id": str(visitor),
+        "title": "Cups 2",
+        "pipeline": "sales",
+        "stage": "lead",
+        "status": "lost",
+        "amount": "2",
+        "currency": "EUR",
+        "expected_close": "2026-06-01",
+        "owner_id": str(UUID(int=0xB0B)),
+        "loss_reason": "price",
+        "opened_at": "2026-05-04T12:02:00Z",
+        "changed_at": "2026-05-04T12:03:00Z",
+    }
+    assert (oldest["title"], oldest["status"], oldest["loss_reason"]) == ("Cups 1", "open", None)
+    told = {one["type"]: one for one in file["timeline"]["items"] if "sales." in one["type"]}
+    assert told["sales.deal.lost"]["detail"] == {"deal_id": str(UUID(int=2)), "note": "too dear"}
+    assert told["sales.deal.opened"]["detail"]["title"] == "Cups 1"
+
+
+async def test_a_file_shows_the_deals_that_were_opened_last(contacts):
+    await contacts.send(order(1, contacts.now[0]))
+    customer_id = await customer_of(contacts, "u")
+    for number in range(1, MOST_DEALS + 2):
+        await hear_deal(contacts, customer_id, number)
+
+    file = await file_of(contacts, customer_id)
+
+    assert [deal["title"] for deal in file["deals"]] == [
+        f"Cups {number}" for number in range(MOST_DEALS + 1, 1, -1)
+    ]
 
 
 async def test_a_profile_is_the_survivors_with_what_only_the_others_know(contacts):

@@ -15,7 +15,7 @@ from crm_chassis.restore.keys import copy_keys
 from crm_chassis.restore.reading import own_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     import asyncpg
@@ -59,8 +59,10 @@ class Recovering:
         min_insync: int,
         keeps_keys: bool = False,
         reserves: Reserves | None = None,
+        before_it_opens: Callable[[], Awaitable[None]] | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """`before_it_opens` makes anew what follows from the whole log, not from each event."""
         self._pool = pool
         self._private = tuple(event.type for event in contract.private)
         self._topics = contract.published_by(service)
@@ -70,6 +72,7 @@ class Recovering:
         self._min_insync = min_insync
         self._keeps_keys = keeps_keys
         self._reserves = reserves
+        self._before_it_opens = before_it_opens
         self._beat = beat
 
     @property
@@ -115,6 +118,8 @@ class Recovering:
         if self._keeps_keys:
             await copy_keys(self._pool, self._bootstrap, service=self._service, beat=self._beat)
         recovered = await self._insert(newest.epoch, found)
+        if self._before_it_opens is not None:
+            await self._before_it_opens()
         if not await epochs.settle(self._pool, newest.epoch):
             raise CannotRecoverError("the server was exchanged meanwhile: run it again")
         _logger.warning(

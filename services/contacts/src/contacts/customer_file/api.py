@@ -1,8 +1,8 @@
-"""The customer file over HTTP: who someone is, what they score, and what happened."""
+"""The customer file over HTTP: who someone is, what they score, their deals, what happened."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib import resources
 from typing import Annotated, Any, Final
@@ -18,6 +18,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, TypeAdapter
 from starlette.responses import HTMLResponse
 
+from contacts.customer_file.deals import DealRow, deals, deals_of
 from contacts.customer_file.scores import courses_of, scores, summed
 from contacts.people.api import whole_group
 from contacts.people.directory import Group, directory, identifiers_of
@@ -65,6 +66,24 @@ class ScoreNow(BaseModel):
     last_fact_at: datetime
 
 
+class DealOfCustomer(BaseModel):
+    """A deal as it stands. `status` is open, won or lost; `title` is null where it was erased."""
+
+    deal_id: UUID
+    customer_id: UUID
+    title: str | None
+    pipeline: str
+    stage: str
+    status: str
+    amount: Decimal | None
+    currency: str | None
+    expected_close: date | None
+    owner_id: UUID
+    loss_reason: str | None
+    opened_at: datetime
+    changed_at: datetime
+
+
 class TimelineEntry(BaseModel):
     customer_id: UUID
     occurred_at: datetime
@@ -90,6 +109,7 @@ class CustomerFile(BaseModel):
     identifiers: list[KnownIdentifier]
     originals: list[Original]
     scores: list[ScoreNow]
+    deals: list[DealOfCustomer]  # those opened last
     timeline: Page[TimelineEntry]
     freshness: FreshnessTold
 
@@ -137,10 +157,10 @@ def customer_file_routes(files: Files) -> APIRouter:
     @router.get("/{customer_id}", dependencies=[READ])
     async def customer_file(
         customer_id: UUID,
-        fresh: Annotated[Freshness, Depends(following(directory, timeline, scores))],
+        fresh: Annotated[Freshness, Depends(following(directory, timeline, scores, deals))],
         at: datetime | None = None,
     ) -> CustomerFile:
-        """Profile, identifiers, scores at `at` (now), and the newest of the timeline."""
+        """Profile, identifiers, scores at `at` (now), deals, and the newest of the timeline."""
         asked = _instant(at, "/at") or files.clock()
         group = await files.group(customer_id)
         return CustomerFile(
@@ -168,6 +188,7 @@ def customer_file_routes(files: Files) -> APIRouter:
                 )
                 for one in summed(await courses_of(files.pool, group.customer_ids), asked)
             ],
+            deals=[_deal(row) for row in await deals_of(files.pool, group.customer_ids)],
             timeline=await files.page(group, limit=FIRST_ENTRIES),
             freshness=FreshnessTold(
                 age_seconds=fresh.age_seconds,
@@ -212,6 +233,24 @@ def _shown(entry: Entry) -> TimelineEntry:
         amount=entry.amount,
         currency=entry.currency,
         detail=entry.detail,
+    )
+
+
+def _deal(row: DealRow) -> DealOfCustomer:
+    return DealOfCustomer(
+        deal_id=row.deal_id,
+        customer_id=row.customer_id,
+        title=row.title,
+        pipeline=row.pipeline,
+        stage=row.stage,
+        status=row.status,
+        amount=row.amount,
+        currency=row.currency,
+        expected_close=row.expected_close,
+        owner_id=row.owner_id,
+        loss_reason=row.loss_reason,
+        opened_at=row.opened_at,
+        changed_at=row.changed_at,
     )
 
 

@@ -61,7 +61,7 @@ def check_id(namespace: Namespace, given: str) -> str:
     return given
 
 
-def digest(namespace: Namespace, value: str, *, key: bytes) -> bytes:
+def digest(namespace: str, value: str, *, key: bytes) -> bytes:
     """HMAC-SHA256 of a normalised identifier under the deployment's digest key, 32 bytes.
 
     The namespace is part of the text, so that a mail used as a user id is another identifier.

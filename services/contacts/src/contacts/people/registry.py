@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from crm_chassis.log.entries import Statement
-from crm_events.contacts import SubjectKeyRecord
-from crm_events.keys import new_key, wrap
-
 from contacts.people.decider import MAX_LINEAGE
 from contacts.people.draft import Draft
 from contacts.people.identifiers import digest, name_of
@@ -19,24 +15,19 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.keyring import Keyring
     from crm_chassis.log.append import Log
-    from crm_chassis.log.entries import Appended, Fact
-    from crm_events.contacts import Identifier
-    from crm_events.keys import Kek
+    from crm_chassis.log.entries import Appended, Fact, Statement
+    from crm_events.contacts import Identifier, SubjectKeyRecord
 
     from contacts.people.draft import Loaded
     from contacts.people.identifiers import Name
+    from contacts.subject_keys import SubjectKeys
 
 REMEMBERED_HOLDERS: Final = 100_000
 
 HOLDERS: Final = """
 select r.digest, r.holder from reservation r
 join unnest($1::text[], $2::bytea[]) as u(kind, digest) on r.kind = u.kind and r.digest = u.digest
-"""
-ADD_KEYS: Final = """
-insert into subject_key (key_id, kek_id, wrapped, unsent)
-select u.key_id, $2, u.wrapped, true from unnest($1::text[], $3::text[]) as u(key_id, wrapped)
 """
 
 T = TypeVar("T")
@@ -45,20 +36,18 @@ T = TypeVar("T")
 class Registry:
     """Who holds which identifier, and what the log says about a person."""
 
-    def __init__(  # noqa: PLR0913  # collaborators, each named at the call
+    def __init__(  # collaborators, each named at the call
         self,
         *,
         pool: asyncpg.Pool,
         log: Log,
-        keyring: Keyring,
-        kek: Kek,
+        subject_keys: SubjectKeys,
         digest_key: bytes,
         mint_id: Callable[[], UUID],
     ) -> None:
         self._pool = pool
         self._log = log
-        self._keyring = keyring
-        self._kek = kek
+        self._subject_keys = subject_keys
         self._digest_key = digest_key
         self._mint_id = mint_id
         self._persons = Persons(pool=pool, log=log)
@@ -125,7 +114,7 @@ class Registry:
 
     def mint_keys(self, draft: Draft) -> dict[UUID, SubjectKeyRecord]:
         """A key for each new customer of a draft, wrapped; to be appended with it."""
-        return {customer_id: self._mint_key(str(customer_id)) for customer_id in draft.registered}
+        return {one: self._subject_keys.mint(str(one)) for one in draft.registered}
 
     async def append(
         self,
@@ -146,24 +135,11 @@ class Registry:
             streams=draft.streams,
             facts=facts,
             reservations=draft.reservations,
-            also=(*self._storing(list(keys.values())), *also),
+            also=(*self._subject_keys.storing(list(keys.values())), *also),
         )
         for reservation in draft.reservations:
             _remember(remembered, reservation.digest, reservation.holder)
         return appended
-
-    def _mint_key(self, key_id: str) -> SubjectKeyRecord:
-        material = new_key()
-        self._keyring.remember(key_id, material)
-        wrapped = wrap(material, key_id=key_id, kek=self._kek)
-        return SubjectKeyRecord(key_id=key_id, kek_id=self._kek.kek_id, wrapped=wrapped)
-
-    def _storing(self, keys: Sequence[SubjectKeyRecord]) -> tuple[Statement, ...]:
-        """What stores new keys where the keystore's outbox finds them."""
-        if not keys:
-            return ()
-        arguments = ([key.key_id for key in keys], self._kek.kek_id, [key.wrapped for key in keys])
-        return (Statement(ADD_KEYS, arguments),)
 
     def _forget(self) -> None:
         self._holders = OrderedDict()

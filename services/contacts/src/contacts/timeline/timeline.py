@@ -22,6 +22,7 @@ from crm_events.contacts import (
     ScreenViewed,
     TraitsReceived,
 )
+from crm_events.sales import DealLost, DealOpened, DealReopened, DealStageChanged, DealWon
 from sqlalchemy import Column, DateTime, MetaData, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from crm_chassis.log.logged import LoggedEvent
     from crm_chassis.projection.model import Key
     from crm_events.contacts import Hit, Order
+    from crm_events.money import Money
+    from crm_events.sales import DealFact
 
 timeline_entry = Table(
     "timeline_entry",
@@ -111,21 +114,9 @@ def enter_group(_: Entry | None, logged: LoggedEvent[GroupJoined]) -> Entry:
 @timeline.on(OrderCompleted, OrderRefunded)
 def enter_order(_: Entry | None, logged: LoggedEvent[OrderCompleted | OrderRefunded]) -> Entry:
     order = logged.event
-    return Entry(
-        customer_id=logged.partition_key,
-        occurred_at=logged.occurred_at,
-        event_id=logged.event_id,
-        type=logged.type,
-        title=order.order_id,
-        amount=order.total.amount,
-        currency=order.total.currency,
-        detail={
-            "products": [
-                line.model_dump(mode="json", exclude_none=True) for line in order.products
-            ],
-            **_told(order),
-        },
-    )
+    products = [line.model_dump(mode="json", exclude_none=True) for line in order.products]
+    detail = {"products": products, **_told(order)}
+    return _entry(logged, title=order.order_id, money=order.total, detail=detail)
 
 
 @timeline.on(PersonRegistered)
@@ -155,6 +146,40 @@ def enter_unlink(_: Entry | None, logged: LoggedEvent[PersonUnlinked]) -> Entry:
     return _entry(logged, detail={"was_into": str(logged.event.was_into)})
 
 
+@timeline.on(DealOpened)
+def enter_deal(_: Entry | None, logged: LoggedEvent[DealOpened]) -> Entry:
+    deal = logged.event
+    detail = {**_of_deal(deal), "pipeline": deal.pipeline}
+    if isinstance(deal.title, str):
+        detail["title"] = deal.title
+    return _entry(logged, title=deal.stage, money=deal.amount, detail=detail)
+
+
+@timeline.on(DealStageChanged)
+def enter_move(_: Entry | None, logged: LoggedEvent[DealStageChanged]) -> Entry:
+    detail = {**_of_deal(logged.event), "from_stage": logged.event.from_stage}
+    return _entry(logged, title=logged.event.stage, detail=detail)
+
+
+@timeline.on(DealWon)
+def enter_win(_: Entry | None, logged: LoggedEvent[DealWon]) -> Entry:
+    detail = {**_of_deal(logged.event), "won_on": logged.event.won_on.isoformat()}
+    return _entry(logged, money=logged.event.amount, detail=detail)
+
+
+@timeline.on(DealLost)
+def enter_loss(_: Entry | None, logged: LoggedEvent[DealLost]) -> Entry:
+    detail = _of_deal(logged.event)
+    if isinstance(logged.event.note, str):
+        detail["note"] = logged.event.note
+    return _entry(logged, title=logged.event.reason, detail=detail)
+
+
+@timeline.on(DealReopened)
+def enter_reopening(_: Entry | None, logged: LoggedEvent[DealReopened]) -> Entry:
+    return _entry(logged, title=logged.event.stage, detail=_of_deal(logged.event))
+
+
 async def entries(
     pool: asyncpg.Pool,
     customer_ids: Sequence[UUID],
@@ -182,17 +207,27 @@ def _row(row: asyncpg.Record) -> Entry:
     )
 
 
-def _entry(logged: LoggedEvent[Any], *, detail: dict[str, Any], title: str | None = None) -> Entry:
+def _entry(
+    logged: LoggedEvent[Any],
+    *,
+    detail: dict[str, Any],
+    title: str | None = None,
+    money: Money | None = None,
+) -> Entry:
     return Entry(
         customer_id=logged.partition_key,
         occurred_at=logged.occurred_at,
         event_id=logged.event_id,
         type=logged.type,
         title=title,
-        amount=None,
-        currency=None,
+        amount=None if money is None else money.amount,
+        currency=None if money is None else money.currency,
         detail=detail,
     )
+
+
+def _of_deal(deal: DealFact) -> dict[str, Any]:
+    return {"deal_id": str(deal.deal_id)}
 
 
 def _told(event: Hit | Order) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Members of the company: who works here, and whether they do."""
