@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from crm_chassis.http.access import requires
 from crm_chassis.http.live import LastSeen, LiveResponse, answer_live
 from crm_chassis.http.live_client import Limits, Message, Stream
 from crm_chassis.http.live_feed import Feed
+from crm_chassis.http.serving import UNREAD_MS, _listen
 from crm_chassis.ids import new_id
 from crm_chassis.log import epochs
 from crm_chassis.log.tail import PAGE
@@ -290,3 +293,16 @@ async def test_a_stream_asks_for_its_scope(streaming):
     answer = await streaming.client.get(LIVE, headers={"Authorization": "Bearer kith_no"})
 
     assert answer.status_code == 401
+
+
+@pytest.mark.enable_socket
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the limit")
+def test_a_connection_whose_peer_takes_nothing_is_broken_off_by_the_kernel():
+    with (
+        _listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        limit = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert limit == UNREAD_MS
