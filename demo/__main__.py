@@ -19,9 +19,10 @@ from crm_stack.stack import Stack
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from demo.answers import show_course, show_explanation, show_file, show_leaders
+from demo.answers import show_board, show_course, show_explanation, show_file, show_leaders
 from demo.api import Api
 from demo.check import check
+from demo.deals import PIPELINE, SalesError, deals_with, work
 from demo.purchases import moved_by, read_purchases
 from demo.running import NotReadyError, Services
 from demo.stream import NotDeliveredError, Sender
@@ -29,6 +30,7 @@ from demo.stream import NotDeliveredError, Sender
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from demo.check import Findings
     from demo.purchases import Purchase
 
 SCORED_SECONDS: Final = 120.0
@@ -47,7 +49,7 @@ def main(
     try:
         with contextlib.ExitStack() as cleanup:
             differences = _demo(cleanup, full=full, verify=verify)
-    except (StackError, NotReadyError, NotDeliveredError) as error:
+    except (StackError, NotReadyError, NotDeliveredError, SalesError) as error:
         console.print(f"[red]{error}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
@@ -63,7 +65,7 @@ def _demo(cleanup: contextlib.ExitStack, *, full: bool, verify: bool) -> list[st
     with console.status("PostgreSQL 18 and Kafka 4.1 are starting ..."):
         stack = cleanup.enter_context(Stack())
     folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kith-demo-")))
-    with console.status("contacts and analytics are starting ..."):
+    with console.status("contacts, analytics and sales are starting ..."):
         services = cleanup.enter_context(Services.on(stack, folder))
         api = Api.of(services)
     console.print(
@@ -77,12 +79,16 @@ def _demo(cleanup: contextlib.ExitStack, *, full: bool, verify: bool) -> list[st
     show_explanation(console, api, best)
     show_file(console, api, best)
     show_course(console, api, best, now)
+    deals = deals_with(purchases)
+    with console.status(f"{len(deals)} deals are opened, moved and closed ..."):
+        board = api.board(PIPELINE, after=work(api, deals, today=now.date()))
+    show_board(console, board, deals)
     console.print(
         f"Answered {time.monotonic() - began:.0f} s after the start; "
         f"{_megabytes():,} MB in all, servers included."
     )
     if verify:
-        return _verify(api, purchases)
+        return _shown(check(api, purchases, deals, board))
     _urls(services, api, best)
     threading.Event().wait()
     return []
@@ -132,8 +138,7 @@ def _send(
         failed.append(error)
 
 
-def _verify(api: Api, purchases: Sequence[Purchase]) -> list[str]:
-    findings = check(api, purchases)
+def _shown(findings: Findings) -> list[str]:
     for line in findings.compared:
         console.print(f"  checked  {line}")
     for line in findings.differences:
@@ -144,12 +149,12 @@ def _verify(api: Api, purchases: Sequence[Purchase]) -> list[str]:
 
 
 def _urls(services: Services, api: Api, best: str) -> None:
-    contacts, analytics = services.contacts.url, services.analytics.url
+    contacts, analytics, sales = (service.url for service in services.all)
     console.print(
         f"""Look around (Ctrl-C ends everything):
-  leaders         {analytics}/leaders.html#key={api.analytics_key}
+  live leaders    {analytics}/leaders.html#key={api.analytics_key}
   customer file   {contacts}/customers/{best}/file.html#key={api.contacts_key}
-  OpenAPI         {contacts}/docs   {analytics}/docs
+  OpenAPI         {contacts}/docs   {analytics}/docs   {sales}/docs
   send events to  {contacts}  with the write key {api.write_key}
 """,
         soft_wrap=True,

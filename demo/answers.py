@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
     from demo.api import Api
+    from demo.deals import Deal
 
 LEADERS: Final = 10
 BAR: Final = 40
@@ -89,3 +93,23 @@ def show_course(console: Console, api: Api, customer_id: str, now: datetime) -> 
         bar = "█" * round(BAR * point["value"] / most)
         console.print(f"  {point['at'][:10]}  {point['value']:9.4f}  {bar}")
     console.print()
+
+
+def show_board(console: Console, board: Sequence[Mapping[str, Any]], deals: Sequence[Deal]) -> None:
+    """What is open in each stage, what it may bring in, and how much of that is likely."""
+    table = Table(title="The board of open deals", box=box.SIMPLE, title_justify="left")
+    table.add_column("stage")
+    for heading in ("deals", "sum", "weighted sum"):
+        table.add_column(heading, justify="right")
+    amounts, weights = Decimal(0), Decimal(0)
+    for stage in board:
+        amount = sum((Decimal(one["amount"]) for one in stage["sums"]), Decimal(0))
+        weighted = sum((Decimal(one["weighted"]) for one in stage["sums"]), Decimal(0))
+        amounts, weights = amounts + amount, weights + weighted
+        table.add_row(stage["stage"], str(stage["deals"]), f"{amount:,.2f}", f"{weighted:,.2f}")
+    count = str(sum(stage["deals"] for stage in board))
+    table.add_row("[bold]all together", count, f"{amounts:,.2f}", f"{weights:,.2f}")
+    console.print(table)
+    won = sum(deal.status == "won" for deal in deals)
+    lost = sum(deal.status == "lost" for deal in deals)
+    console.print(f"  {won} others were won and {lost} lost, of {len(deals)}.\n")

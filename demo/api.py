@@ -1,4 +1,4 @@
-"""The two APIs as an internal app would call them."""
+"""The three APIs as an internal app would call them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from demo.running import Services
 
@@ -22,6 +22,7 @@ class Api:
 
     contacts: httpx.Client
     analytics: httpx.Client
+    sales: httpx.Client
     contacts_key: str
     analytics_key: str
     write_key: str
@@ -35,9 +36,13 @@ class Api:
         analytics_key = analytics.command(
             "api-keys", "create", "demo", "--scope", "scores:read", "--scope", "buying:read"
         )
+        sales_key = services.sales.command(
+            "api-keys", "create", "demo", "--scope", "deals:read", "--scope", "deals:write"
+        )
         return cls(
             _client(contacts.url, contacts_key),
             _client(analytics.url, analytics_key),
+            _client(services.sales.url, sales_key),
             contacts_key,
             analytics_key,
             write_key,
@@ -85,6 +90,19 @@ class Api:
         found = self._get(self.analytics, f"/customers/{customer_id}/score/history", **asked)
         return list(found["points"])
 
+    def command(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        """What sales answers to a command."""
+        return self.sales.request(method, path, json=body)
+
+    def pipeline(self, name: str) -> dict[str, Any]:
+        """A pipeline as data, and its stages in order."""
+        pipelines: list[dict[str, Any]] = self.sales.get("/pipelines").raise_for_status().json()
+        return next(one for one in pipelines if one["name"] == name)
+
+    def board(self, name: str, *, after: str) -> list[dict[str, Any]]:
+        """The stages of a pipeline, once what is at that position of the log is in them."""
+        return list(self._get(self.sales, f"/pipelines/{name}/board", after=after)["stages"])
+
     def age_seconds(self) -> float:
         """Age of the oldest event that a read model of analytics lacks."""
         answer = self.analytics.get("/freshness").raise_for_status()
@@ -95,8 +113,9 @@ class Api:
         return int(self._metric(self.analytics, "kith_projection_events_total", projection))
 
     def gauge(self, name: str) -> float:
-        """The sum of a metric over its labels, both services together."""
-        return self._metric(self.contacts, name) + self._metric(self.analytics, name)
+        """The sum of a metric over its labels, all services together."""
+        clients = (self.contacts, self.analytics, self.sales)
+        return sum(self._metric(client, name) for client in clients)
 
     def _metric(self, client: httpx.Client, name: str, label: str = "") -> float:
         lines = client.get("/metrics").raise_for_status().text.splitlines()

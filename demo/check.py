@@ -11,10 +11,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from demo.deals import PIPELINE, Stage, board_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from demo.api import Api
+    from demo.deals import Deal
     from demo.purchases import Purchase
 
 RECOMPUTED: Final = 20
@@ -44,8 +47,13 @@ class Findings:
             self.differences.append(what)
 
 
-def check(api: Api, purchases: Sequence[Purchase]) -> Findings:
-    """Counts, sums per customer, scores, explanations; nothing quarantined, held or set aside."""
+def check(
+    api: Api,
+    purchases: Sequence[Purchase],
+    deals: Sequence[Deal],
+    board: Sequence[Mapping[str, Any]],
+) -> Findings:
+    """Counts, sums per customer, scores, explanations, the board; nothing kept aside or held."""
     findings = Findings()
     bought: dict[str, list[Purchase]] = defaultdict(list)
     for purchase in purchases:
@@ -54,6 +62,7 @@ def check(api: Api, purchases: Sequence[Purchase]) -> Findings:
         customer_ids = dict(zip(bought, pool.map(api.customer_id, bought), strict=True))
     _sums(findings, api, bought, customer_ids)
     _scores(findings, api, bought, customer_ids)
+    _board(findings, api, deals, board)
     findings.equal("quarantined, holding or stopped", _stuck(api), 0)
     return findings
 
@@ -95,6 +104,25 @@ def _sums(
         or Decimal(row["money"]) != sum(one.total for one in theirs)
     ]
     findings.equal("customers whose sums differ", len(wrong), 0)
+
+
+def _board(
+    findings: Findings, api: Api, deals: Sequence[Deal], board: Sequence[Mapping[str, Any]]
+) -> None:
+    stages = api.pipeline(PIPELINE)["stages"]
+    probabilities = {stage["name"]: Decimal(str(stage["probability"])) for stage in stages}
+    expected = board_of(deals, probabilities)
+    found = {
+        stage["stage"]: Stage(
+            stage["deals"],
+            sum((Decimal(one["amount"]) for one in stage["sums"]), Decimal(0)),
+            sum((Decimal(one["weighted"]) for one in stage["sums"]), Decimal(0)),
+        )
+        for stage in board
+    }
+    for name, stage in expected.items():
+        findings.equal(f"stage {name}", found.pop(name, None), stage)
+    findings.equal("stages that the oracle lacks", len(found), 0)
 
 
 def _scores(

@@ -1,4 +1,4 @@
-"""The two services as an operator would run them: a process each, settings from outside."""
+"""The three services as an operator would run them: a process each, settings from outside."""
 
 from __future__ import annotations
 
@@ -137,14 +137,19 @@ class Service:
 
 @dataclass
 class Services:
-    """contacts and analytics on one stack, with keys of their own."""
+    """contacts, analytics and sales on one stack, with keys of their own."""
 
     contacts: Service
     analytics: Service
+    sales: Service
+
+    @property
+    def all(self) -> tuple[Service, ...]:
+        return (self.contacts, self.analytics, self.sales)
 
     @classmethod
     def on(cls, stack: Stack, folder: Path) -> Self:
-        """Prepare both; nothing is started yet."""
+        """Prepare all; nothing is started yet."""
         keks, digest_key = f"demo:{secret()}", secret()
 
         def service(name: str, **more: str) -> Service:
@@ -166,13 +171,14 @@ class Services:
 
         contacts = service("contacts", DIGEST_KEY=digest_key)
         file_url = f"{contacts.url}/customers/{{customer_id}}/file.html"
-        return cls(contacts, service("analytics", CUSTOMER_FILE_URL=file_url))
+        analytics = service("analytics", CUSTOMER_FILE_URL=file_url)
+        return cls(contacts, analytics, service("sales"))
 
     def __enter__(self) -> Self:
         try:
-            for service in (self.contacts, self.analytics):
+            for service in self.all:
                 service.start()
-            for service in (self.contacts, self.analytics):
+            for service in self.all:
                 service.wait_ready()
         except BaseException:
             self.stop()
@@ -188,5 +194,5 @@ class Services:
         self.stop()
 
     def stop(self) -> None:
-        for service in (self.contacts, self.analytics):
+        for service in self.all:
             service.stop()

@@ -141,3 +141,20 @@ HTTP_REQUEST_SECONDS = Histogram(
     ["method", "route", "status"],
     buckets=QUICK_S,
 )
+
+# --- live streams ----------------------------------------------------------------------------
+
+LIVE_CLIENTS = Gauge("kith_live_clients", "Clients that a live stream has now.", ["stream"])
+LIVE_MESSAGES = Counter(
+    "kith_live_messages_total", "Messages given to clients, one for each client.", ["stream"]
+)
+LIVE_RESETS = Counter(
+    "kith_live_resets_total",
+    "Clients told to read anew, by reason: gone, log-exchanged, unreadable.",
+    ["stream", "reason"],
+)
+LIVE_ENDED = Counter(
+    "kith_live_ended_total",
+    "Clients that ended, by reason: away, gone, slow, stop, time.",
+    ["stream", "reason"],
+)

@@ -16,12 +16,13 @@ from crm_chassis.migrations import is_current
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     import asyncpg
     from fastapi import FastAPI
 
     from crm_chassis.cli import Role
+    from crm_chassis.http.live_feed import Feed
     from crm_chassis.lifecycle import Prepare
     from crm_chassis.log.wakeups import Wakeups
     from crm_chassis.settings import ServiceSettings
@@ -67,10 +68,12 @@ async def run_process(  # noqa: PLR0913  # each named at the call
     health: Callable[[Callable[[], tuple[str, ...]]], Health],
     application: Callable[[Callable[[], tuple[str, ...]]], FastAPI],
     add_work: Callable[[Supervisor], None],
+    feeds: Sequence[Feed] = (),
 ) -> bool:
     """Run in this role until `stop`; did all end well?
 
     `health` and `application` are given what tells which loops stand. A worker answers probes.
+    `feeds` are what the application streams live.
     """
     supervisor = Supervisor(
         prepare=prepare,
@@ -79,6 +82,8 @@ async def run_process(  # noqa: PLR0913  # each named at the call
     )
     if role.answers:
         app = application(supervisor.stalled)
+        for feed in feeds:
+            supervisor.add(f"live {feed.stream.name}", feed.run)
     else:
         app = probe_app(service, health(supervisor.stalled))
     listening = http_loop(app, host=settings.http_host, port=settings.http_port)

@@ -10,6 +10,7 @@ from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
 from crm_chassis.clock import utc_now
 from crm_chassis.http.app import build_app
+from crm_chassis.http.live_feed import Feed
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.ids import new_id
 from crm_chassis.inbox.loop import Inbox
@@ -34,6 +35,8 @@ from analytics.engagement.moved import Moved
 from analytics.engagement.registered import register_models
 from analytics.freshness import freshness_router
 from analytics.leaders.api import leaders_router, page_router
+from analytics.live.api import live_router
+from analytics.live.moves import moves
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,6 +70,7 @@ class Core:
     models: tuple[ScoringModel, ...]
     links: BatchModel
     scores: tuple[GlanceModel[Batch], ...]
+    moves: Feed
 
     @classmethod
     def of(cls, settings: AnalyticsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:
@@ -83,6 +87,13 @@ class Core:
             models=models,
             links=links([model.model_id for model in models]),
             scores=tuple(engagement(model) for model in models),
+            moves=Feed(
+                pool=pool,
+                contract=contract,
+                stream=moves({model.name: model for model in models}),
+                wake=wakeups.subscribe(),
+                clock=clock,
+            ),
         )
 
     @property
@@ -104,6 +115,7 @@ def application(
         routers=(
             scores_router(pool=core.pool, models=models, read_models=scored, clock=core.clock),
             leaders_router(pool=core.pool, models=models, read_models=scored, clock=core.clock),
+            live_router(pool=core.pool, models=models, feed=core.moves),
             page_router(customer_file_url=settings.customer_file_url),
             buying_router(pool=core.pool, read_models=(core.links, buying), clock=core.clock),
             freshness_router(checkpoints=checkpoints, clock=core.clock),
@@ -128,6 +140,7 @@ async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> b
             health=partial(health_of, settings, pool, MIGRATIONS),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
+            feeds=(core.moves,),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,6 +27,9 @@ MOST_CONCURRENT: Final = 1_000  # requests and connections; above that uvicorn a
 KEEP_ALIVE_S: Final = 20
 FINISH_S: Final = 8
 """Requests under way get so long once the process is asked to stop."""
+
+UNREAD_MS: Final = 30_000
+"""A connection whose peer takes nothing of what was sent for so long is broken off."""
 
 BEAT_S: Final = 1.0
 
@@ -81,6 +85,9 @@ def http_loop(app: ASGIApp, *, host: str, port: int) -> Loop:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise AddressTakenError(f"cannot listen at {host}:{port}: {error.strerror}") from error
+    if sys.platform == "linux":  # accepted connections inherit it
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+    return listening

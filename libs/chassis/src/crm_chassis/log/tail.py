@@ -61,6 +61,13 @@ select l.epoch, l.xid::text as xid, l.gp, l.recorded_at, (select count(*) from p
 from seen s, (select * from page order by epoch desc, xid desc, gp desc limit 1) l
 """  # noqa: S608  # constants only
 
+HEAD: Final = """
+select l.epoch, l.xid::text as xid, l.gp from log l
+where l.epoch < (select max(epoch) from log_epoch)
+   or l.xid < pg_snapshot_xmin(pg_current_snapshot())
+order by l.epoch desc, l.xid desc, l.gp desc limit 1
+"""
+
 
 TRACED: Final = """
 select l.event_id, l.type, l.meta::text as meta from log l
@@ -156,9 +163,5 @@ def position_of(row: asyncpg.Record) -> Position:
 
 async def head(pool: asyncpg.Pool) -> Position:
     """The position of the last row in reach."""
-    row = await pool.fetchrow("""
-        select l.epoch, l.xid::text as xid, l.gp from log l
-        where l.epoch < (select max(epoch) from log_epoch)
-           or l.xid < pg_snapshot_xmin(pg_current_snapshot())
-        order by l.epoch desc, l.xid desc, l.gp desc limit 1""")
+    row = await pool.fetchrow(HEAD)
     return Position(0, 0, 0) if row is None else position_of(row)

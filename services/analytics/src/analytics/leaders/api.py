@@ -112,7 +112,7 @@ def leaders_router(
 
 
 def page_router(*, customer_file_url: str | None) -> APIRouter:
-    """A page that refreshes itself. It holds no data: it asks with the key in its address.
+    """A page that moves as scores do. It holds no data: it asks with a key that it is given.
 
     `customer_file_url` holds `{customer_id}`; without it customers are no links.
     """

@@ -1,0 +1,1 @@
+"""Live: scores as they move."""
