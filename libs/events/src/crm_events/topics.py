@@ -123,6 +123,7 @@ PURCHASES: Final = Topic(
     "contacts.purchases", "contacts", (contacts.OrderCompleted, contacts.OrderRefunded)
 )
 SCORES: Final = Topic("analytics.scores", "analytics", (analytics.ScoreMoved,))
+BANDS: Final = Topic("analytics.bands", "analytics", (analytics.BandChanged,))
 DEALS: Final = Topic(
     "sales.deals",
     "sales",
@@ -140,11 +141,15 @@ DEALS: Final = Topic(
 )
 
 CONTRACT: Final = Contract(
-    (PEOPLE, ACTIVITY, PURCHASES, SCORES, DEALS), downcasters=DOWNCASTERS, writes=WRITES
+    (PEOPLE, ACTIVITY, PURCHASES, SCORES, BANDS, DEALS), downcasters=DOWNCASTERS, writes=WRITES
 )
 
 HEARD_BY: Final[Mapping[str, tuple[Topic, ...]]] = MappingProxyType(
-    {"contacts": (SCORES,), "analytics": (PEOPLE, ACTIVITY, PURCHASES), "sales": (PEOPLE,)}
+    {
+        "contacts": (SCORES,),
+        "analytics": (PEOPLE, ACTIVITY, PURCHASES, DEALS),
+        "sales": (PEOPLE,),
+    }
 )
 """What each service of ours hears of the others. Anybody else may hear any of it."""
 
