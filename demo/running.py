@@ -166,7 +166,8 @@ class Services:
 
         contacts = service("contacts", DIGEST_KEY=digest_key)
         file_url = f"{contacts.url}/customers/{{customer_id}}/file.html"
-        return cls(contacts, service("analytics", CUSTOMER_FILE_URL=file_url))
+        told = {"CUSTOMER_FILE_URL": file_url, "REDIS_URL": stack.redis.url}
+        return cls(contacts, service("analytics", **told))
 
     def __enter__(self) -> Self:
         try:
