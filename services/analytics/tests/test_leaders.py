@@ -197,6 +197,19 @@ async def test_another_run_of_redis_that_kept_old_data_is_filled_anew(analytics,
     assert await in_redis(core) == await in_postgresql(core)
 
 
+async def test_a_log_that_began_an_epoch_has_redis_filled_anew(analytics, core, refreshing):
+    await hear(analytics, heard(order(), LANDMARK))
+    await level(refreshing)
+    await core.pool.execute("delete from standing")  # as a backup may lack it: nobody marks that
+    before = await in_redis(core)
+
+    core.log._forget()
+    await level(refreshing)
+
+    assert len(before) == 1
+    assert await in_redis(core) == []
+
+
 async def test_a_redis_that_hangs_costs_a_tenth_of_a_second_once_in_two(
     analytics, core, refreshing, leaders, stack
 ):

@@ -51,8 +51,8 @@ end
 if ARGV[2] ~= '0' then redis.call('set', KEYS[4], ARGV[3], 'px', ARGV[2]) end
 return 1
 """
-# KEYS: order, members, believed. ARGV: how many. Lists come as one text each: the client takes longer
-# for each element that it is handed than all the rest of an answer.
+# KEYS: order, members, believed. ARGV: how many. Lists come as one text each: the client takes
+# longer for the elements that it is handed than for all the rest of an answer.
 READ: Final = """
 local owed = redis.call('get', KEYS[3])
 if not owed then return false end

@@ -73,7 +73,7 @@ class Refreshing:
         self._builds: dict[int, Build] = {}
         self._failures = 0
         self._not_before = 0.0
-        log.forget_with(self._builds.clear)  # in a restored database others may stand
+        log.forget_with(self._forget)
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
         """Make level until `stop`."""
@@ -122,15 +122,19 @@ class Refreshing:
             owed_seconds=owed_seconds,
         )
         if not written:  # it was flushed, or another process began a build
-            del self._builds[model_id]
+            self._builds.pop(model_id, None)
             return True
         if marked:
             await clear(self._pool, model_id, marked)
         return more
 
+    def _forget(self) -> None:
+        """In a restored database others may stand, also for a build that is just being filled."""
+        self._builds = {}
+
     async def _build(self, model_id: int, run_id: str, *, beat: Callable[[], None]) -> Build | None:
         """Fill Redis anew; None where it was flushed or begun by another process meanwhile."""
-        build = Build(str(new_id()), run_id)
+        build, builds = Build(str(new_id()), run_id), self._builds
         await self._ranked.begin(model_id, build.build)
         await clear_all(self._pool, model_id)  # what is marked from now on comes behind
         after, count = None, 0
@@ -143,7 +147,7 @@ class Refreshing:
             if len(page) < MOST_AT_ONCE:
                 break
             after = page[-1].customer_id
-        self._builds[model_id] = build
+        builds[model_id] = build
         BUILT.inc()
         _logger.info("leaders.built", standings=count)
         return build
