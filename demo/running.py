@@ -171,8 +171,8 @@ class Services:
 
         contacts = service("contacts", DIGEST_KEY=digest_key)
         file_url = f"{contacts.url}/customers/{{customer_id}}/file.html"
-        analytics = service("analytics", CUSTOMER_FILE_URL=file_url)
-        return cls(contacts, analytics, service("sales"))
+        told = {"CUSTOMER_FILE_URL": file_url, "REDIS_URL": stack.redis.url}
+        return cls(contacts, service("analytics", **told), service("sales"))
 
     def __enter__(self) -> Self:
         try:

@@ -8,6 +8,7 @@ from tests.fault.faults import (
     full_disk,
     groups,
     kill_points,
+    leaders,
     network,
     poison,
     processes,
@@ -31,6 +32,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *topics.FAULTS,
     *poison.FAULTS,
     *restore.FAULTS,
+    *leaders.FAULTS,
 )
 
 

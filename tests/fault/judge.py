@@ -49,7 +49,7 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        model = resources.files("analytics.engagement") / "models" / "engagement.v1.json"
+        model = resources.files("analytics.engagement") / "models" / "engagement.v2.json"
         self._model = json.loads(model.read_text())
         self._topics = Copies("Kafka")
         self.forget()
@@ -87,6 +87,8 @@ class Judge:
         published = self._published[service]
         async for row in _rows(connection, OWN, published.position):
             published.position = (row["epoch"], int(row["xid"]), row["gp"])
+            if row["topic"] not in PUBLISHES[service]:
+                continue  # nobody in the run hears it
             published.events[row["topic"], row["partition"]].append(row["event_id"])
             if row["event_id"] in published.known:
                 counts.found("doubled", 1, f"event {row['event_id']} in {service}' own rows")

@@ -48,7 +48,7 @@ def test_up_env_status_and_down_from_a_shell(data):
     stopped = crm_stack("status", *option)
 
     assert [up.returncode, again.returncode, running.returncode, down.returncode] == [0, 0, 0, 0]
-    assert running.stderr.count("running") == 2
+    assert running.stderr.count("running") == 3
     assert bootstrap in running.stderr
     assert database == "contacts"
     assert stopped.returncode == 1

@@ -16,6 +16,16 @@ from crm_stack.stack import Stack
 SILENT_SECONDS = 0.5
 
 
+async def told(url, line):
+    """What a Redis answers to one line of its protocol."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url[:-2].rpartition(":")[2]))
+    writer.write(line + b"\r\n")
+    try:
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
 @contextlib.asynccontextmanager
 async def connected(url):
     connection = await asyncpg.connect(url, timeout=10)
@@ -69,6 +79,28 @@ async def test_kafka_comes_back_at_its_address_with_its_topics(stack, kafka, top
         assert topic_name in await client.list_topics()
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_redis_comes_back_at_its_address_and_empty(stack, redis, end):
+    await told(redis, b"SET kept 7")
+
+    getattr(stack.redis, end)()
+    gone = not stack.redis.running
+    stack.redis.start()
+
+    assert gone
+    assert await told(redis, b"PING") == b"+PONG\r\n"
+    assert await told(redis, b"GET kept") == b"$-1\r\n"
+
+
+async def test_a_paused_redis_is_silent_and_then_goes_on(stack, redis):
+    stack.redis.pause()
+    silent, answer = await is_silent(told(redis, b"PING"))
+    stack.redis.resume()
+
+    assert silent
+    assert await answer == b"+PONG\r\n"
+
+
 async def test_a_paused_postgres_is_silent_to_open_and_new_connections_and_then_goes_on(
     stack, database
 ):
@@ -99,12 +131,14 @@ async def test_a_paused_kafka_is_silent_and_then_goes_on(stack, kafka):
 async def test_whatever_was_done_to_the_servers_is_undone_before_the_next_test(stack, database):
     stack.kafka.pause()
     stack.postgres.kill()
+    stack.redis.pause()
 
     stack.restore()
 
     async with admin(stack.kafka.bootstrap) as client, connected(database) as connection:
         assert isinstance(await client.list_topics(), list)
         assert await connection.fetchval("select 1") == 1
+        assert await told(stack.redis.url, b"PING") == b"+PONG\r\n"
 
 
 async def test_a_service_has_a_database_that_no_other_service_may_enter(stack):
@@ -136,6 +170,7 @@ async def test_given_addresses_are_used_and_never_hurt(stack, data):
         environment={
             "KITH_POSTGRES_URL": stack.postgres.admin_url,
             "KITH_KAFKA_BOOTSTRAP": stack.kafka.bootstrap,
+            "KITH_REDIS_URL": stack.redis.url,
         },
         services=(),
     )
@@ -150,9 +185,12 @@ async def test_given_addresses_are_used_and_never_hurt(stack, data):
             given.postgres.kill()
         with pytest.raises(StackError, match="KITH_KAFKA_BOOTSTRAP"):
             given.kafka.pause()
+        with pytest.raises(StackError, match="KITH_REDIS_URL"):
+            given.redis.kill()
 
     assert stack.postgres.running
     assert stack.kafka.running
+    assert stack.redis.running
 
 
 def test_a_port_that_somebody_took_meanwhile_is_named(stack):

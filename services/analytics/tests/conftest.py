@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from analytics.bands.telling import Telling
 from analytics.bootstrap import MIGRATIONS, Core, application
 from analytics.engagement.model import ScoringModel, read_model
 from analytics.engagement.moved import Moved
@@ -27,8 +28,8 @@ from crm_events.topics import CONTRACT
 from heard import MODEL
 
 EMPTY = """
-truncate log, stream, engagement, engagement_day, standing, buying, link, scoring_model,
-         projection_checkpoint, api_key
+truncate log, stream, engagement, engagement_day, standing, leader_dirty, band, buying, link,
+         scoring_model, projection_checkpoint, api_key
 """
 HEAR = """
 insert into log (epoch, occurred_at, recorded_at, heard_at, sequence, version, schema_version,
@@ -50,6 +51,7 @@ class Analytics:
     model: ScoringModel
     projector: Projector
     moved: Moved
+    telling: Telling
     heard: int = field(default=0)
 
     async def hear(self, events: Iterable[LoggedEvent[Any]]) -> None:
@@ -127,6 +129,12 @@ def settings(migrated: str, model: ScoringModel) -> AnalyticsSettings:
 
 
 @pytest.fixture
+def emptied() -> Callable[[asyncpg.Pool], Awaitable[object]]:
+    """Empties the tables that tests fill."""
+    return lambda pool: pool.execute(EMPTY)
+
+
+@pytest.fixture
 async def core(settings: AnalyticsSettings) -> AsyncIterator[Core]:
     database = settings.database_url.get_secret_value()
     async with open_pool(database, application_name="analytics test", max_size=8) as pool:
@@ -152,6 +160,14 @@ async def analytics(core: Core, model: ScoringModel) -> Analytics:
             clock=core.clock,
         ),
         moved=Moved(
+            pool=core.pool,
+            log=core.log,
+            models=core.models,
+            lease=lease,
+            clock=core.clock,
+            marks_leaders=core.ranked is not None,
+        ),
+        telling=Telling(
             pool=core.pool, log=core.log, models=core.models, lease=lease, clock=core.clock
         ),
     )

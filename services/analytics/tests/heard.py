@@ -44,6 +44,19 @@ MODEL = """{
 }"""
 
 
+BANDED = MODEL.replace(
+    '"kinds"',
+    '''"bands": [
+    {"name": "angry"},
+    {"name": "cold", "at_least": -10},
+    {"name": "warm", "at_least": 5},
+    {"name": "hot", "at_least": 20}
+  ],
+  "kinds"''',
+)
+"""The same with bands; the value 0 is in "cold"."""
+
+
 def customer(number: int) -> UUID:
     return UUID(int=0xC0 << 120 | number)
 

@@ -14,13 +14,15 @@ from analytics.customers.groups import fold_links, link_key
 from analytics.customers.links import links
 from analytics.engagement.decay import Decay
 from analytics.engagement.engagement import engagement
+from analytics.engagement.explanation import Basis, course, explain, until
 from analytics.engagement.model import load_model
 from analytics.engagement.moved import Due, score_moved
-from analytics.engagement.sums import Sums
+from analytics.engagement.sums import Sums, together
 from analytics.engagement.weighing import scale
 from crm_events.analytics import ScoreMoved
 from crm_events.errors import UnknownVersionError
 from crm_events.examples import SUBJECT, load, released
+from crm_events.sales import DealWon
 from crm_events.topics import CONTRACT
 from heard import DAY, LANDMARK, customer, logged
 
@@ -48,6 +50,26 @@ def test_an_event_of_an_unknown_version_is_scored_by_nobody(released_type):
 
     with pytest.raises(UnknownVersionError, match="99"):
         scale(model)(logged(later))
+
+
+def test_a_deal_that_was_won_counts_and_says_why():
+    """With everything else that has an example: the parts are the score, also before the deal."""
+    [won] = [EXAMPLES[each] for each in HEARD if each[0] == DealWon.type]
+    facts = [EXAMPLES[each] for each in HEARD]
+    when = won.occurred_at
+
+    for at in (when - DAY, when, when + 40 * DAY):
+        for basis in Basis:
+            known = until(facts, at, basis)
+            sums = next(iter(course(facts, model, instants=[at], basis=basis)))
+            explained = explain(known, model, at=at)
+            decay, score = model.decay, together(sums.values())
+            value = decay.value(score.s, at) - decay.value(score.s_negative, at)
+            assert explained.value == pytest.approx(value, rel=1e-9)
+            lines = [one for one in explained.contributions if one.kind.name == "deal-won"]
+            assert len(lines) == (at >= when if basis is Basis.HAPPENED else at >= won.recorded_at)
+            assert all((one.weight, one.counts) == (40, True) for one in lines)
+    assert scale(model)(won)[0].kind.why.startswith("Whoever signs a contract")
 
 
 def test_every_type_analytics_names_has_an_example():

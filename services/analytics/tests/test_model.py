@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 
 import pytest
 from analytics.engagement.model import ModelError, load_model, read_model
@@ -23,7 +24,7 @@ def with_kind(**fields):
 def test_the_default_model_says_why_for_every_kind():
     model = load_model(None, CONTRACT)
 
-    assert (model.name, model.version) == ("engagement", 1)
+    assert (model.name, model.version) == ("engagement", 2)
     assert all(kind.why for kind in model.kinds)
     assert {"contacts.purchase.completed", "contacts.purchase.refunded"} <= set(model.types)
 
@@ -77,6 +78,14 @@ def test_the_same_model_has_the_same_hash_however_it_is_written():
     spread = json.dumps(json.loads(MODEL), indent=4)
 
     assert read_model(spread, CONTRACT).sha256 == read_model(MODEL, CONTRACT).sha256
+
+
+def test_a_model_of_before_there_were_bands_is_the_one_it_was():
+    released = resources.files("analytics.engagement.models") / "engagement.v1.json"
+
+    model = read_model(released.read_text(), CONTRACT)
+
+    assert model.sha256 == "ed28ea19e41ca9e53dda5791b18f934621ede2e9234ed7014fe6aa133ec1dcc9"
 
 
 def test_another_weight_has_another_hash_and_the_same_id():

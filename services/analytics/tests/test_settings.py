@@ -57,6 +57,16 @@ def test_one_model_twice_stops_the_start(environment, tmp_path):
         load_settings(AnalyticsSettings)
 
 
+@pytest.mark.parametrize("url", ["http://redis:6379", "redis:///0", "redis://h:0/0", "redis://h:x"])
+def test_an_address_where_no_redis_can_be_stops_the_start_and_is_not_shown(environment, url):
+    environment.setenv("ANALYTICS_REDIS_URL", url)
+
+    with pytest.raises(UnsafeSettingsError, match="ANALYTICS_REDIS_URL") as refused:
+        load_settings(AnalyticsSettings)
+
+    assert url not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "url", ["javascript:{customer_id}", "http://x/", 'http://x/"{customer_id}']
 )

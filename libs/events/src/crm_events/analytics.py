@@ -1,7 +1,8 @@
-"""What analytics publishes: how its scores move."""
+"""What analytics publishes: how its scores move, and which band each is in."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from uuid import UUID
 
 from pydantic import AwareDatetime
@@ -26,3 +27,28 @@ class ScoreMoved(Event, type="analytics.score.moved", version=1):
     half_life_seconds: float
     counted: int  # facts that count, after caps
     last_fact_at: AwareDatetime
+
+
+class BandCause(StrEnum):
+    """What brought a score into another band."""
+
+    FACT = "fact"  # something was heard of the customer, or something late
+    TIME = "time"  # nothing but time went by
+
+
+class BandChanged(Event, type="analytics.customer.band-changed", version=1):
+    """A customer's score is in another band of its model.
+
+    By time alone `at` is the instant of the crossing, told within seconds of it, and each
+    crossing is told once; by a fact `at` is when the score with it was looked at, and `band` is
+    what was true then, however late the fact was heard. A customer of whom nothing was told is in
+    the band of the value 0. It covers the facts that bear this customer id, as `ScoreMoved`.
+    """
+
+    customer_id: UUID
+    model: str
+    model_version: int
+    was: str
+    band: str
+    at: AwareDatetime
+    cause: BandCause

@@ -133,6 +133,7 @@ MEMBERS: Final = Topic(
     ),
 )
 SCORES: Final = Topic("analytics.scores", "analytics", (analytics.ScoreMoved,))
+BANDS: Final = Topic("analytics.bands", "analytics", (analytics.BandChanged,))
 DEALS: Final = Topic(
     "sales.deals",
     "sales",
@@ -154,7 +155,7 @@ TASKS: Final = Topic(
 )
 
 CONTRACT: Final = Contract(
-    (PEOPLE, ACTIVITY, PURCHASES, MEMBERS, SCORES, DEALS, TASKS),
+    (PEOPLE, ACTIVITY, PURCHASES, MEMBERS, SCORES, BANDS, DEALS, TASKS),
     downcasters=DOWNCASTERS,
     writes=WRITES,
 )
@@ -162,7 +163,7 @@ CONTRACT: Final = Contract(
 HEARD_BY: Final[Mapping[str, tuple[Topic, ...]]] = MappingProxyType(
     {
         "contacts": (SCORES, DEALS),
-        "analytics": (PEOPLE, ACTIVITY, PURCHASES),
+        "analytics": (PEOPLE, ACTIVITY, PURCHASES, DEALS),
         "sales": (PEOPLE, MEMBERS),
     }
 )

@@ -16,7 +16,7 @@ from crm_stack.given import Given
 from crm_stack.stack import Stack
 
 app = typer.Typer(
-    help="Real PostgreSQL 18 and Kafka 4.1 on this machine, from packages alone.",
+    help="Real PostgreSQL 18, Kafka 4.1 and Redis on this machine, from packages alone.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -27,7 +27,7 @@ _Data = Annotated[Path | None, typer.Option("--data", help="Where the servers ke
 def up(data: _Data = None) -> None:
     """Start the servers and leave them running; starting them twice changes nothing."""
     with _told_in_one_line():
-        typer.echo("Starting PostgreSQL and Kafka ...", err=True)
+        typer.echo("Starting PostgreSQL, Kafka and Redis ...", err=True)
         stack = Stack(_folder(data)).up(detached=True)
         _show(stack)
 
@@ -46,7 +46,7 @@ def status(data: _Data = None) -> None:
     with _told_in_one_line():
         stack = Stack.running_in(_folder(data))
         _show(stack)
-        if not (stack.postgres.running and stack.kafka.running):
+        if not (stack.postgres.running and stack.kafka.running and stack.redis.running):
             raise typer.Exit(1)
 
 
@@ -68,6 +68,7 @@ def _show(stack: Stack) -> None:
     for name, server, address in (
         ("PostgreSQL", stack.postgres, place),
         ("Kafka", stack.kafka, stack.kafka.bootstrap),
+        ("Redis", stack.redis, stack.redis.url),
     ):
         state = "paused" if server.paused else "running" if server.running else "stopped"
         table.add_row(name, "given" if isinstance(server, Given) else state, address)

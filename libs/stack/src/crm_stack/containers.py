@@ -1,4 +1,4 @@
-"""PostgreSQL and Kafka in containers, where KITH_STACK=containers asks for them."""
+"""PostgreSQL, Kafka and Redis in containers, where KITH_STACK=containers asks for them."""
 
 import os
 import socket
@@ -11,6 +11,7 @@ from crm_stack.errors import StackError
 from crm_stack.kafka import Seat, kafka_answers
 from crm_stack.postgres import ADMIN, postgres_answers, postgres_settings
 from crm_stack.processes import run_apart
+from crm_stack.redis import redis_answers, redis_url
 from crm_stack.server import START_SECONDS, STOP_SECONDS, until_it_answers
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 VARIABLE = "KITH_STACK"
 POSTGRES_IMAGE = "postgres:18"
 KAFKA_IMAGE = "apache/kafka:4.1.0"
+REDIS_IMAGE = "redis:8"
 _ENGINE = "unix:///var/run/docker.sock"
 _ASK_SECONDS = 1
 _KAFKA_DATA = Path("/var/lib/kafka/data")
@@ -190,6 +192,19 @@ class ContainerKafka(Container):
 
     async def answers(self) -> bool:
         return await kafka_answers(self._port, node_id=1)
+
+
+class ContainerRedis(Container):
+    """Redis without persistence, as the native one."""
+
+    def __init__(self, *, port: int) -> None:
+        command = ["redis-server", "--save", "", "--appendonly", "no"]
+        super().__init__("redis", _container(REDIS_IMAGE, {"6379/tcp": port}, command))
+        self._port = port
+        self.url = redis_url(port)
+
+    async def answers(self) -> bool:
+        return await redis_answers(self._port)
 
 
 def _container(

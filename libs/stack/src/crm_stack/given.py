@@ -4,6 +4,7 @@ from crm_stack.errors import StackError
 
 POSTGRES_VARIABLE = "KITH_POSTGRES_URL"
 KAFKA_VARIABLE = "KITH_KAFKA_BOOTSTRAP"
+REDIS_VARIABLE = "KITH_REDIS_URL"
 
 
 class Given:
@@ -50,3 +51,9 @@ class GivenKafka(Given):
     def __init__(self, bootstrap: str) -> None:
         super().__init__(KAFKA_VARIABLE)
         self.bootstrap = bootstrap
+
+
+class GivenRedis(Given):
+    def __init__(self, url: str) -> None:
+        super().__init__(REDIS_VARIABLE)
+        self.url = url

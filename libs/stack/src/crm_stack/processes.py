@@ -18,7 +18,11 @@ _STOP_ROUNDS = 5
 _LOOK_AGAIN_SECONDS = 0.02
 _DISCARD_SECONDS = 5.0
 # PostgreSQL lets go of its shared memory on SIGQUIT and of nothing on SIGKILL.
-DISCARD_SIGNALS = {"postgres": signal.SIGQUIT, "kafka": signal.SIGKILL}
+DISCARD_SIGNALS = {
+    "postgres": signal.SIGQUIT,
+    "kafka": signal.SIGKILL,
+    "redis": signal.SIGKILL,
+}
 
 T = TypeVar("T")
 

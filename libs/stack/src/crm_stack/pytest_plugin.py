@@ -1,6 +1,6 @@
 """Real servers for the tests that ask for them, and no network for the tests that do not.
 
-A test that uses `stack`, `database` or `kafka` is marked `connected`; it and those marked
+A test that uses `stack`, `database`, `kafka` or `redis` is marked `connected`; it and those marked
 `connected`, `e2e` or `fault` by hand may open sockets. Every other test may not.
 """
 
@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from crm_stack.stack import Stack
 
-_FIXTURES = frozenset({"stack", "database", "kafka"})
+_FIXTURES = frozenset({"stack", "database", "kafka", "redis"})
 _MARKERS = ("connected", "e2e", "fault")
 _NAME_CHARACTERS = 40
 
@@ -23,7 +23,7 @@ _NAME_CHARACTERS = 40
 def pytest_configure(config: pytest.Config) -> None:
     config.option.disable_socket = True
     config.option.allow_unix_socket = True  # an event loop wakes itself up through one
-    config.addinivalue_line("markers", "connected: needs real PostgreSQL and Kafka")
+    config.addinivalue_line("markers", "connected: needs real PostgreSQL, Kafka or Redis")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -35,7 +35,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> "Iterator[Stack]":
-    """PostgreSQL and Kafka in a temporary folder, one pair for the whole run."""
+    """PostgreSQL, Kafka and Redis in a temporary folder, one of each for the whole run."""
     # unit tests do not pay for these
     from crm_stack.errors import StackError  # noqa: PLC0415
     from crm_stack.stack import Stack  # noqa: PLC0415
@@ -65,6 +65,14 @@ def kafka(stack: "Stack") -> Iterator[str]:
     stack.kafka.restore()
     yield stack.kafka.bootstrap
     stack.kafka.restore()
+
+
+@pytest.fixture
+def redis(stack: "Stack") -> Iterator[str]:
+    """The URL of a Redis with nothing in it."""
+    stack.redis.restart()
+    yield stack.redis.url
+    stack.redis.restore()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""PostgreSQL and Kafka as one thing that is brought up, used, hurt on purpose and taken down."""
+"""PostgreSQL, Kafka and Redis as one thing: brought up, used, hurt on purpose and taken down."""
 
 import os
 import secrets
@@ -12,14 +12,28 @@ from urllib.parse import urlsplit
 
 from crm_stack import databases, registry
 from crm_stack.addresses import Addresses, load, save
-from crm_stack.containers import Container, ContainerKafka, ContainerPostgres, are_wanted
+from crm_stack.containers import (
+    Container,
+    ContainerKafka,
+    ContainerPostgres,
+    ContainerRedis,
+    are_wanted,
+)
 from crm_stack.errors import StackError
-from crm_stack.given import KAFKA_VARIABLE, POSTGRES_VARIABLE, GivenKafka, GivenPostgres
+from crm_stack.given import (
+    KAFKA_VARIABLE,
+    POSTGRES_VARIABLE,
+    REDIS_VARIABLE,
+    GivenKafka,
+    GivenPostgres,
+    GivenRedis,
+)
 from crm_stack.kafka import Kafka
 from crm_stack.kafka_cluster import KafkaCluster, known_with_ports, native_kafka
 from crm_stack.postgres import Postgres
 from crm_stack.postgres_programs import reachable_folder
 from crm_stack.processes import run_apart
+from crm_stack.redis import Redis
 from crm_stack.server import Server
 
 SERVICES = ("contacts", "analytics")
@@ -29,7 +43,8 @@ NO_SETTINGS: Mapping[str, str] = {}
 class Stack:
     """Real servers with their data in `data`, or in a temporary folder that goes with them.
 
-    Addresses in KITH_POSTGRES_URL and KITH_KAFKA_BOOTSTRAP are used in place of own servers.
+    Addresses in KITH_POSTGRES_URL, KITH_KAFKA_BOOTSTRAP and KITH_REDIS_URL are used in place of
+    own servers.
     Every method may be called inside an event loop; those that start or stop block it.
     """
 
@@ -57,6 +72,7 @@ class Stack:
         self._services = services
         self._given_postgres = environment.get(POSTGRES_VARIABLE)
         self._given_kafka = environment.get(KAFKA_VARIABLE)
+        self._given_redis = environment.get(REDIS_VARIABLE)
         self._environment = environment
         self._in_containers = False
         self._attached = False
@@ -65,6 +81,7 @@ class Stack:
         self._addresses: Addresses | None = None
         self._postgres: Postgres | ContainerPostgres | GivenPostgres | None = None
         self._kafka: Kafka | KafkaCluster | ContainerKafka | GivenKafka | None = None
+        self._redis: Redis | ContainerRedis | GivenRedis | None = None
         self._more_postgres: dict[str, Postgres] = {}
 
     @property
@@ -78,6 +95,12 @@ class Stack:
         if self._kafka is None:
             raise StackError("the stack is not up")
         return self._kafka
+
+    @property
+    def redis(self) -> Redis | ContainerRedis | GivenRedis:
+        if self._redis is None:
+            raise StackError("the stack is not up")
+        return self._redis
 
     @property
     def folder(self) -> Path:
@@ -130,12 +153,12 @@ class Stack:
 
     def down(self) -> None:
         """Stop the servers; a temporary folder goes, a given one keeps its data."""
-        if self._postgres is None or self._kafka is None:
+        if self._postgres is None or self._kafka is None or self._redis is None:
             return
         if self._attached and self._seat is not None and not self._seat.entry.detached:
             raise StackError(_in_use(self._seat.entry))
         kafkas = self._kafka.nodes if isinstance(self._kafka, KafkaCluster) else (self._kafka,)
-        every = (self._postgres, *kafkas, *self._more_postgres.values())
+        every = (self._postgres, *kafkas, self._redis, *self._more_postgres.values())
         own = [server for server in every if isinstance(server, Server | Container)]
         temporary = self._seat is not None and self._seat.entry.temporary
         with ThreadPoolExecutor(len(own) or 1, thread_name_prefix="crm-stack") as pool:
@@ -145,7 +168,8 @@ class Stack:
             if temporary:
                 registry.remove_temporary(self._seat.entry)
             self._seat.leave()
-        self._seat = self._folder = self._addresses = self._postgres = self._kafka = None
+        self._seat = self._folder = self._addresses = None
+        self._postgres = self._kafka = self._redis = None
         self._more_postgres = {}
 
     def another_postgres(self, name: str) -> Postgres:
@@ -161,9 +185,10 @@ class Stack:
         return self._more_postgres[key]
 
     def restore(self) -> None:
-        """Make both servers answer again after whatever a test did to them."""
+        """Make all servers answer again after whatever a test did to them."""
         self.postgres.restore()
         self.kafka.restore()
+        self.redis.restore()
 
     def service_database(self, service: str) -> str:
         """The URL of the service's own database, as its own role; made if it is missing."""
@@ -190,7 +215,11 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The addresses by the names under which services and other clients look for them."""
         bootstrap = self.kafka.bootstrap
-        names = {"POSTGRES_ADMIN_URL": self.postgres.admin_url, "KAFKA_BOOTSTRAP": bootstrap}
+        names = {
+            "POSTGRES_ADMIN_URL": self.postgres.admin_url,
+            "KAFKA_BOOTSTRAP": bootstrap,
+            "REDIS_URL": self.redis.url,
+        }
         for service in self._services:
             prefix = service.upper()
             names[f"{prefix}_DATABASE_URL"] = self.service_database(service)
@@ -211,8 +240,9 @@ class Stack:
 
     def _start(self) -> None:
         self.kafka.install()
-        with ThreadPoolExecutor(2, thread_name_prefix="crm-stack") as pool:
-            for start in [pool.submit(self.postgres.restore), pool.submit(self.kafka.restore)]:
+        servers = (self.postgres, self.kafka, self.redis)
+        with ThreadPoolExecutor(len(servers), thread_name_prefix="crm-stack") as pool:
+            for start in [pool.submit(server.restore) for server in servers]:
                 start.result()
         if not isinstance(self.postgres, GivenPostgres):
             run_apart(databases.close_to_public(self.postgres.admin_url))
@@ -278,6 +308,22 @@ class Stack:
                 proxy_ports=self._proxy_ports,
                 options=self._kafka_options,
             )
+
+        self._redis = self._redis_of(seat)
+
+    def _redis_of(self, seat: registry.Seat) -> Redis | ContainerRedis | GivenRedis:
+        if self._given_redis:
+            return GivenRedis(self._given_redis)
+        self._remember(self._known.with_port("redis"))
+        port = self._known.more_ports["redis"]
+        if self._in_containers:
+            return ContainerRedis(port=port)
+        return Redis(
+            seat.entry.folder / "redis",
+            port=port,
+            process=seat.entry.servers.get("redis"),
+            started=seat.started,
+        )
 
     def _postgres_on(self, name: str, port: int) -> Postgres:
         if self._seat is None:

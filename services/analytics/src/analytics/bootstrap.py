@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,11 @@ from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
 from crm_chassis.watchdog import run_watchdog
 from crm_events.topics import CONTRACT, HEARD_BY
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
+from analytics.bands.telling import Telling
 from analytics.buying.api import buying_router
 from analytics.buying.buying import buying
 from analytics.customers.links import links
@@ -35,16 +40,19 @@ from analytics.engagement.moved import Moved
 from analytics.engagement.registered import register_models
 from analytics.freshness import freshness_router
 from analytics.leaders.api import leaders_router, page_router
+from analytics.leaders.ranked import Ranked
+from analytics.leaders.refreshing import Refreshing
 from analytics.live.api import live_router
 from analytics.live.moves import moves
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     import asyncpg
     from crm_chassis.cli import Role
     from crm_chassis.clock import Clock
+    from crm_chassis.http.health import Health
     from crm_chassis.lifecycle import Prepare, Supervisor
     from crm_chassis.projection.model import BatchModel, GlanceModel, ReadModel
     from fastapi import FastAPI
@@ -55,6 +63,7 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "analytics"
 MIGRATIONS: Final = "analytics:migrations"
+REDIS_TIMEOUT_S: Final = 2.0
 HEARS: Final = tuple(topic.name for topic in HEARD_BY[SERVICE])
 
 
@@ -71,9 +80,16 @@ class Core:
     links: BatchModel
     scores: tuple[GlanceModel[Batch], ...]
     moves: Feed
+    ranked: Ranked | None
 
     @classmethod
-    def of(cls, settings: AnalyticsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:
+    def of(
+        cls,
+        settings: AnalyticsSettings,
+        pool: asyncpg.Pool,
+        clock: Clock = utc_now,
+        redis: Redis | None = None,
+    ) -> Core:
         wakeups = Wakeups(pool)
         keyring = Keyring(pool, settings.keks)
         models = settings.models
@@ -94,6 +110,7 @@ class Core:
                 wake=wakeups.subscribe(),
                 clock=clock,
             ),
+            ranked=None if redis is None else Ranked(redis),
         )
 
     @property
@@ -114,7 +131,13 @@ def application(
         version="1",
         routers=(
             scores_router(pool=core.pool, models=models, read_models=scored, clock=core.clock),
-            leaders_router(pool=core.pool, models=models, read_models=scored, clock=core.clock),
+            leaders_router(
+                pool=core.pool,
+                models=models,
+                read_models=scored,
+                clock=core.clock,
+                ranked=core.ranked,
+            ),
             live_router(pool=core.pool, models=models, feed=core.moves),
             page_router(customer_file_url=settings.customer_file_url),
             buying_router(pool=core.pool, read_models=(core.links, buying), clock=core.clock),
@@ -122,14 +145,43 @@ def application(
         ),
         api_keys=ApiKeys(core.pool),
         checkpoints=checkpoints,
-        health=health_of(settings, core.pool, MIGRATIONS, stalled),
+        health=_health(settings, core, stalled),
     )
+
+
+def _health(
+    settings: AnalyticsSettings, core: Core, stalled: Callable[[], tuple[str, ...]]
+) -> Health:
+    health = health_of(settings, core.pool, MIGRATIONS, stalled)
+    return health if core.ranked is None else replace(health, details={"redis": core.ranked.tell})
+
+
+@asynccontextmanager
+async def redis_of(settings: AnalyticsSettings) -> AsyncGenerator[Redis | None]:
+    """The client, which connects when it is first asked and asks once; None without an address."""
+    if settings.redis_url is None:
+        yield None
+        return
+    client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]  # its keywords have no types
+        settings.redis_url.get_secret_value(),
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        client_name=SERVICE,
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
 
 
 async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> bool:
     """Run in this role until `stop`; did all end well?"""
-    async with process_pool(settings, f"{SERVICE} {role}") as pool:
-        core = Core.of(settings, pool)
+    async with (
+        process_pool(settings, f"{SERVICE} {role}") as pool,
+        redis_of(settings) as redis,
+    ):
+        core = Core.of(settings, pool, redis=redis)
         return await run_process(
             settings,
             role,
@@ -137,7 +189,7 @@ async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> b
             service=SERVICE,
             prepare=_prepare(settings, core, role),
             wakeups=core.wakeups,
-            health=partial(health_of, settings, pool, MIGRATIONS),
+            health=partial(_health, settings, core),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
             feeds=(core.moves,),
@@ -201,11 +253,25 @@ def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -
     )
     # Nothing here opens personal data yet; a later release does, and needs the keys of the past.
     keys = KeyReader(pool=pool, service=SERVICE, bootstrap=settings.kafka_bootstrap)
-    moved = Moved(pool=pool, log=core.log, models=core.models, lease=lease, clock=clock)
+    moved = Moved(
+        pool=pool,
+        log=core.log,
+        models=core.models,
+        lease=lease,
+        clock=clock,
+        marks_leaders=core.ranked is not None,
+    )
+    telling = Telling(pool=pool, log=core.log, models=core.models, lease=lease, clock=clock)
 
     supervisor.add("lease", lease.run)
     supervisor.add("projector", projector.run)
     supervisor.add("moved", moved.run)
+    supervisor.add("bands", telling.run)
+    if core.ranked is not None:
+        refreshing = Refreshing(
+            pool=pool, log=core.log, ranked=core.ranked, models=core.models, lease=lease
+        )
+        supervisor.add("leaders", refreshing.run)
     supervisor.add("relay", relay.run)
     supervisor.add("inbox", inbox.run)
     supervisor.add("keys", keys.run)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from crm_chassis.settings import ServiceSettings
 from crm_events.topics import CONTRACT
-from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from analytics.engagement.model import ModelError, ScoringModel, load_model
@@ -31,6 +32,17 @@ def _default() -> tuple[ScoringModel, ...]:
     return (load_model(None, CONTRACT),)
 
 
+def _redis_url(secret: SecretStr) -> SecretStr:
+    try:
+        url = urlsplit(secret.get_secret_value())
+        port = url.port
+    except ValueError:  # what it says holds a part of the address
+        raise ValueError("is no address: its host or port cannot be read") from None
+    if url.scheme not in {"redis", "rediss"} or not url.hostname or port == 0:
+        raise ValueError("must be a redis:// or rediss:// address")
+    return secret
+
+
 class AnalyticsSettings(ServiceSettings):
     """As every service, and the models it scores by."""
 
@@ -44,6 +56,8 @@ class AnalyticsSettings(ServiceSettings):
     ]
     """Files of scoring models, separated by commas; the first is the one meant where a question
     names none. Without it the model that comes with the package."""
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
+    """Where leaders are kept for whoever asks often. Without it they come from PostgreSQL."""
     customer_file_url: str | None = Field(
         default=None, pattern=r"^https?://[^\s\"'<>]+\{customer_id\}[^\s\"'<>]*$"
     )

@@ -1,8 +1,8 @@
 """/livez by progress, /readyz by what is needed to answer, /metrics for Prometheus."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from fastapi import APIRouter, Depends
@@ -22,13 +22,15 @@ class Health:
 
     `migrated`: has the database all that this release needs? The same question that its loops
     wait for; it raises what the server raises when it is away. `log` tells whether it may be
-    written to, `kafka` whether a broker answers: neither decides anything, reads are answered.
+    written to, `kafka` whether a broker answers, `details` what else a service stands on: none of
+    them decides anything, reads are answered.
     """
 
     migrated: Callable[[], Awaitable[bool]]
     log: Callable[[], Awaitable[str]]
     kafka: Callable[[], Awaitable[bool]]
     stalled: Callable[[], tuple[str, ...]]
+    details: Mapping[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
 
     async def database(self) -> str:
         """ready, not-migrated, or away."""
@@ -55,6 +57,7 @@ def health_router(health: Health) -> APIRouter:
         """200 when questions can be answered: the database is there and prepared."""
         database, kafka = await asyncio.gather(health.database(), health.kafka())
         told = {"database": database, "kafka": "ready" if kafka else "away"}
+        told |= {name: tell() for name, tell in health.details.items()}
         if database == "ready":
             told["log"] = await health.log()
         return JSONResponse(told, 200 if database == "ready" else 503)

@@ -105,6 +105,15 @@ SAMPLES: Final[tuple[Event, ...]] = (
         counted=12,
         last_fact_at=datetime(2025, 9, 25, 11, 33, 20, 123456, tzinfo=UTC),
     ),
+    analytics.BandChanged(
+        customer_id=_CUSTOMER,
+        model="engagement",
+        model_version=2,
+        was="hot",
+        band="warm",
+        at=datetime(2025, 10, 3, 4, 5, 6, 789012, tzinfo=UTC),
+        cause=analytics.BandCause.TIME,
+    ),
     sales.DealOpened(
         **_DEAL,
         pipeline="sales",

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from analytics.bands.bands import band_at
 from analytics.engagement.explanation import (
     Basis,
     Contribution,
@@ -86,6 +87,16 @@ class ExplanationAnswer(Answer):
     groups: list[PartAnswer] | None = None
 
 
+class BandAnswer(Answer):
+    """What the value amounts to in the model's words. `until`: its end if nothing more is heard.
+
+    None: it does not end by time alone.
+    """
+
+    name: str
+    until: datetime | None
+
+
 class ScoreAnswer(Answer):
     """A score at an instant. It is exp(s - k) - exp(s_negative - k).
 
@@ -100,6 +111,7 @@ class ScoreAnswer(Answer):
     at: datetime
     basis: Literal["current", "happened", "known"]
     value: float
+    band: BandAnswer | None  # None: the model has no bands
     positive: float
     negative: float
     s: float | None
@@ -244,6 +256,7 @@ def _answer(  # noqa: PLR0913, PLR0917  # private, and called twice
         at=at,
         basis=basis,
         value=positive - negative,
+        band=_band(sums, model, at),
         positive=positive,
         negative=negative,
         s=sums.s,
@@ -255,6 +268,13 @@ def _answer(  # noqa: PLR0913, PLR0917  # private, and called twice
         last_fact_at=sums.last_fact_at,
         explanation=explanation,
     )
+
+
+def _band(sums: Sums, model: ScoringModel, at: datetime) -> BandAnswer | None:
+    if not model.bands:
+        return None
+    found = band_at(model, sums, at)
+    return BandAnswer(name=found.name, until=found.until)
 
 
 def _contribution(one: Contribution, gross: float) -> ContributionAnswer:

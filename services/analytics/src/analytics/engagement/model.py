@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib import resources
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
 from crm_events.contacts import Order
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from crm_events.topics import Contract
 
-DEFAULT_MODEL: Final = "engagement.v1.json"
+DEFAULT_MODEL: Final = "engagement.v2.json"
 TEXT: Final[tuple[object, ...]] = (str, str | None)
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -67,6 +68,13 @@ class Kind(_Data):
     why: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_sentence)]
 
 
+class Band(_Data):
+    """Scores from `at_least` on, up to the next band; the lowest band has no threshold."""
+
+    name: Name
+    at_least: float | None = Field(default=None, ge=-1e9, le=1e9, allow_inf_nan=False)
+
+
 class ScoringModel(_Data):
     """`weight + per_log_amount * ln(1 + amount)`, halved every `half_life_days`.
 
@@ -79,6 +87,7 @@ class ScoringModel(_Data):
     landmark: AwareDatetime
     half_life_days: float = Field(ge=1, le=36_500, allow_inf_nan=False)
     kinds: tuple[Kind, ...] = Field(min_length=1, max_length=100)
+    bands: tuple[Band, ...] = Field(default=(), max_length=10)  # lowest first
 
     @model_validator(mode="after")
     def _each_kind_can_be_reached(self) -> ScoringModel:
@@ -94,6 +103,21 @@ class ScoringModel(_Data):
             names.add(kind.name)
             if kind.when is None:
                 taken.add(kind.type)
+        return self
+
+    @model_validator(mode="after")
+    def _bands_follow_one_another(self) -> ScoringModel:
+        names = [band.name for band in self.bands]
+        if len(set(names)) != len(names):
+            raise ValueError("two bands have one name")
+        if names and self.bands[0].at_least is not None:
+            raise ValueError(f"band {names[0]}: the lowest has no at_least")
+        thresholds = [band.at_least for band in self.bands[1:]]
+        stated = [one for one in thresholds if one is not None]
+        if len(stated) < len(thresholds):
+            raise ValueError("only the lowest band has no at_least")
+        if any(one >= following for one, following in pairwise(stated)):
+            raise ValueError("each band begins above the one before")
         return self
 
     @property
@@ -129,8 +153,9 @@ class ScoringModel(_Data):
 
     @property
     def definition(self) -> str:
-        """The model as JSON text, the same text for the same model."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The model as JSON text, the same text for the same model, also of before bands."""
+        data = self.model_dump(mode="json", exclude=None if self.bands else {"bands"})
+        return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     @property
     def sha256(self) -> str:

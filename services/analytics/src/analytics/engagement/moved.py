@@ -21,11 +21,13 @@ from crm_chassis.projection.checkpoints import standing_at
 from crm_events.analytics import ScoreMoved
 from prometheus_client import Counter
 
+from analytics.bands.telling import look_again
 from analytics.customers.groups import Group, Link, group_of
 from analytics.customers.links import GroupTooLargeError, read_links
 from analytics.engagement.decay import log_net
 from analytics.engagement.engagement import MOVED_EVERY_SECONDS, read_sums
 from analytics.engagement.sums import Sums, together
+from analytics.leaders.standings import mark
 
 if TYPE_CHECKING:
     import asyncio
@@ -104,7 +106,7 @@ class Due:
 class Moved:
     """Publishes moved scores and keeps standings, while the lease is held."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # collaborators, each named at the call
         self,
         *,
         pool: asyncpg.Pool,
@@ -112,8 +114,11 @@ class Moved:
         models: Sequence[ScoringModel],
         lease: Lease,
         clock: Clock,
+        marks_leaders: bool = False,
     ) -> None:
+        """`marks_leaders`: somebody copies the standings, and is told which of them moved."""
         self._pool = pool
+        self._marks_leaders = marks_leaders
         self._log = log
         self._models = tuple(models)
         self._lease = lease
@@ -158,10 +163,10 @@ class Moved:
             return 0
         due = [Due(row[0], Sums(row[1], row[2], row[3], 0, row[4]), row[5], row[6]) for row in rows]
         owed = [one for one in due if one.unpublished]
-        await self._log.append(
-            streams=await self._streams(model, owed),
-            also=(_cleared(model, due), *await self._standings(model, due)),
-        )
+        also = [_cleared(model, due), *await self._standings(model, due)]
+        if model.bands and owed:
+            also.append(look_again(model, [one.customer_id for one in owed]))
+        await self._log.append(streams=await self._streams(model, owed), also=also)
         return len(due)
 
     async def _streams(self, model: ScoringModel, owed: Sequence[Due]) -> list[StreamAppend]:
@@ -186,6 +191,8 @@ class Moved:
         members = {one for group in groups for one in group.members}
         sums = await read_sums(self._pool, model.model_id, members)
         statements = standings(model, groups, sums)
+        if self._marks_leaders:
+            statements.append(mark(model.model_id, sorted({*members, *unranked})))
         if unranked:
             UNRANKED.inc()
             _logger.error("moved.group_too_large", model=model.name, some_of_it=len(unranked))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import resources
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import asyncpg
@@ -12,6 +12,7 @@ from crm_chassis.http.access import public, requires
 from crm_chassis.http.pages import Paging, read_cursor, write_cursor
 from crm_chassis.http.reads import ReadModelName, following
 from fastapi import APIRouter, Depends
+from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import HTMLResponse
 
@@ -19,26 +20,20 @@ from analytics.engagement.answers import ModelName, name_of
 from analytics.engagement.api import SCOPE, NamedModel, named
 from analytics.engagement.engagement import MOVED_EVERY_SECONDS
 from analytics.engagement.model import ScoringModel
+from analytics.leaders.ranked import Ranked, Top
+from analytics.leaders.standings import read_leaders, read_owed
 
-LEAST_OWED_SECONDS: Final = 0.001
-"""Says that something is owed, however short a time."""
-
-LEADERS: Final = """
-select customer_id, s_net, members from standing
-where model_id = $1 and ($2::float8 is null or (s_net, customer_id) < ($2, $3::uuid))
-order by s_net desc, customer_id desc limit $4
-"""
-# When a change came is not kept: it was when it fell due, or within the wait before that, which
-# makes the whole wait the most that it can have been owed.
-OWED: Final = f"""
-select (extract(epoch from now() - min(due_at)) + {MOVED_EVERY_SECONDS})::float8 from engagement
-where model_id = $1 and due_at is not null
-"""  # noqa: S608  # constants only
 OWED_MEANS: Final = (
     "0 where every change that was folded is ranked. Else how long the oldest one has waited, at "
-    f"most {MOVED_EVERY_SECONDS} s too long: a customer is ranked anew at most once in that time."
+    f"most {MOVED_EVERY_SECONDS} s too long: a customer is ranked anew at most once in that time. "
+    "From Redis also how old its copy is."
+)
+SOURCE_MEANS: Final = (
+    "The first page comes from Redis where there is one that is level; all else from PostgreSQL."
 )
 PLACE: Final[TypeAdapter[tuple[float, UUID]]] = TypeAdapter(tuple[float, UUID])
+
+ANSWERED = Counter("analytics_leaders_answers_total", "Answers of who leads.", ["source"])
 
 
 class Leader(BaseModel):
@@ -62,6 +57,7 @@ class Leaders(BaseModel):
 
     model: ModelName
     at: datetime
+    source: Annotated[Literal["redis", "postgresql"], Field(description=SOURCE_MEANS)]
     owed_seconds: Annotated[float, Field(ge=0, description=OWED_MEANS)]
     items: list[Leader]
     next: str | None
@@ -73,6 +69,7 @@ def leaders_router(
     models: Mapping[str, ScoringModel],
     read_models: tuple[ReadModelName, ...],
     clock: Clock,
+    ranked: Ranked | None,
 ) -> APIRouter:
     """The routes. `models` by name, the first is the one meant where none is named."""
     router = APIRouter(tags=["leaders"], dependencies=[Depends(requires(SCOPE))])
@@ -81,24 +78,32 @@ def leaders_router(
     async def leaders(paging: Paging, model: NamedModel = None) -> Leaders:
         """The highest scores above 0. Rank does not change with time, only with events."""
         asked = named(models, model)
-        s_net, customer_id = read_cursor(PLACE, paging.cursor) or (None, None)
-        rows = await pool.fetch(LEADERS, asked.model_id, s_net, customer_id, paging.limit)
-        owed: float | None = await pool.fetchval(OWED, asked.model_id)
+        after = read_cursor(PLACE, paging.cursor)
+        top = None
+        if ranked is not None and after is None:
+            top = await ranked.top(asked.model_id, paging.limit)
+        source: Literal["redis", "postgresql"] = "postgresql" if top is None else "redis"
+        if top is None:
+            found = await read_leaders(pool, asked.model_id, after=after, limit=paging.limit)
+            top = Top(found, await read_owed(pool, asked.model_id))
+        ANSWERED.labels(source=source).inc()
         at = clock()
         items = [
             Leader(
-                customer_id=row["customer_id"],
-                value=asked.decay.value(row["s_net"], at),
-                s_net=row["s_net"],
-                members=row["members"],
+                customer_id=one.customer_id,
+                value=asked.decay.value(one.s_net, at),
+                s_net=one.s_net,
+                members=one.members,
             )
-            for row in rows
+            for one in top.standings
+            if one.s_net is not None
         ]
         full = len(items) == paging.limit
         return Leaders(
             model=name_of(asked),
             at=at,
-            owed_seconds=0.0 if owed is None else max(owed, LEAST_OWED_SECONDS),
+            source=source,
+            owed_seconds=top.owed_seconds,
             items=items,
             next=write_cursor(PLACE, (items[-1].s_net, items[-1].customer_id)) if full else None,
         )

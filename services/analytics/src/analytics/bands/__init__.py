@@ -1,0 +1,1 @@
+"""Bands: what a score amounts to in words, and when that ends by itself."""
