@@ -5,8 +5,8 @@ from __future__ import annotations
 from alembic import op
 from crm_chassis.migrations import apply_chassis
 
-revision = "0009"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
