@@ -43,6 +43,7 @@ from crm_events.sales import (
     DealProductsChanged,
     DealReassigned,
     DealReopened,
+    DealRotted,
     DealStageChanged,
     DealWon,
 )
@@ -196,6 +197,19 @@ def test_a_row_of_the_deals_follows_its_deal():
     assert [row.loss_reason for row in rows] == [None] * 4 + ["price"] + [None] * 4
     assert {row.opened_at for row in rows} == {DEALT[0].occurred_at}
     assert [row.changed_at for row in rows] == [one.occurred_at for one in DEALT]
+
+
+def test_a_deal_that_rots_is_marked_until_it_moves():
+    since = DEALT[0].occurred_at
+    told = DealRotted(**DEAL, owner_id=BEA, pipeline="sales", stage="lead", since=since)
+    rots = Logged(told, 41, stream_id=DEAL["deal_id"])
+
+    marked, moved = (
+        folded(deals, [DEALT[0], rots, *later])[(DEAL["deal_id"],)] for later in ([], [DEALT[2]])
+    )
+
+    assert (marked.stage, marked.rotted_at) == ("lead", rots.occurred_at)
+    assert (moved.stage, moved.rotted_at) == ("offer", None)
 
 
 def test_the_timeline_tells_when_a_deal_was_opened_moved_won_and_lost():

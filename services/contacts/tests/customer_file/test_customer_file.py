@@ -238,6 +238,7 @@ async def test_the_file_shows_the_deals_of_everyone_who_is_one_person(contacts):
         "expected_close": "2026-06-01",
         "owner_id": str(UUID(int=0xB0B)),
         "loss_reason": "price",
+        "rotted_at": None,
         "opened_at": "2026-05-04T12:02:00Z",
         "changed_at": "2026-05-04T12:03:00Z",
     }

@@ -67,7 +67,10 @@ class ScoreNow(BaseModel):
 
 
 class DealOfCustomer(BaseModel):
-    """A deal as it stands. `status` is open, won or lost; `title` is null where it was erased."""
+    """A deal as it stands. `status` is open, won or lost; `title` is null where it was erased.
+
+    `rotted_at` tells when it was found to stand in its stage for too long, until it moves.
+    """
 
     deal_id: UUID
     customer_id: UUID
@@ -80,6 +83,7 @@ class DealOfCustomer(BaseModel):
     expected_close: date | None
     owner_id: UUID
     loss_reason: str | None
+    rotted_at: datetime | None
     opened_at: datetime
     changed_at: datetime
 
@@ -249,6 +253,7 @@ def _deal(row: DealRow) -> DealOfCustomer:
         expected_close=row.expected_close,
         owner_id=row.owner_id,
         loss_reason=row.loss_reason,
+        rotted_at=row.rotted_at,
         opened_at=row.opened_at,
         changed_at=row.changed_at,
     )

@@ -14,6 +14,7 @@ from crm_events.sales import (
     DealProductsChanged,
     DealReassigned,
     DealReopened,
+    DealRotted,
     DealStageChanged,
     DealWon,
 )
@@ -47,6 +48,7 @@ deal = Table(
     Column("expected_close", Date, nullable=True),
     Column("owner_id", Uuid, nullable=False),
     Column("loss_reason", Text, nullable=True),
+    Column("rotted_at", DateTime(timezone=True), nullable=True),
     Column("opened_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
 )
@@ -77,6 +79,7 @@ class DealRow:
     expected_close: date | None
     owner_id: UUID
     loss_reason: str | None
+    rotted_at: datetime | None  # it was found to stand in its stage for too long
     opened_at: datetime
     changed_at: datetime
 
@@ -108,6 +111,7 @@ def open_deal(row: DealRow | None, logged: LoggedEvent[DealOpened]) -> DealRow:
         expected_close=event.expected_close,
         owner_id=event.owner_id,
         loss_reason=None,
+        rotted_at=None,
         opened_at=logged.occurred_at,
         changed_at=logged.occurred_at,
     )
@@ -115,7 +119,8 @@ def open_deal(row: DealRow | None, logged: LoggedEvent[DealOpened]) -> DealRow:
 
 @deals.on(DealStageChanged)
 def move_deal(row: DealRow | None, logged: LoggedEvent[DealStageChanged]) -> DealRow | None:
-    return row and replace(row, stage=logged.event.stage, changed_at=logged.occurred_at)
+    stage, at = logged.event.stage, logged.occurred_at
+    return row and replace(row, stage=stage, rotted_at=None, changed_at=at)
 
 
 @deals.on(DealAmountChanged, DealProductsChanged)
@@ -140,6 +145,7 @@ def win_deal(row: DealRow | None, logged: LoggedEvent[DealWon]) -> DealRow | Non
         status="won",
         amount=won.amount,
         currency=won.currency,
+        rotted_at=None,
         changed_at=logged.occurred_at,
     )
 
@@ -147,7 +153,7 @@ def win_deal(row: DealRow | None, logged: LoggedEvent[DealWon]) -> DealRow | Non
 @deals.on(DealLost)
 def lose_deal(row: DealRow | None, logged: LoggedEvent[DealLost]) -> DealRow | None:
     reason, at = logged.event.reason, logged.occurred_at
-    return row and replace(row, status="lost", loss_reason=reason, changed_at=at)
+    return row and replace(row, status="lost", loss_reason=reason, rotted_at=None, changed_at=at)
 
 
 @deals.on(DealReopened)
@@ -159,6 +165,11 @@ def reopen_deal(row: DealRow | None, logged: LoggedEvent[DealReopened]) -> DealR
 @deals.on(DealReassigned)
 def reassign_deal(row: DealRow | None, logged: LoggedEvent[DealReassigned]) -> DealRow | None:
     return row and replace(row, owner_id=logged.event.owner_id, changed_at=logged.occurred_at)
+
+
+@deals.on(DealRotted)
+def mark_rotted(row: DealRow | None, logged: LoggedEvent[DealRotted]) -> DealRow | None:
+    return row and replace(row, rotted_at=logged.occurred_at)
 
 
 async def deals_of(pool: asyncpg.Pool, customer_ids: Sequence[UUID]) -> list[DealRow]:

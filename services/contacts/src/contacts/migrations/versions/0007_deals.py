@@ -23,6 +23,7 @@ DEALS = (
         expected_close date,
         owner_id       uuid not null,
         loss_reason    text,
+        rotted_at      timestamptz,
         opened_at      timestamptz not null,
         changed_at     timestamptz not null
     ) with (fillfactor = 70)""",
