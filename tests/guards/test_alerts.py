@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import analytics.engagement.moved  # noqa: F401  # this and the next two fill the registry
+import analytics.bootstrap  # noqa: F401  # this and the next two fill the registry
 import contacts.collector.collector  # noqa: F401
 import crm_chassis.metrics  # noqa: F401
 import pytest
@@ -20,9 +20,9 @@ NAME = re.compile(rf"\b(?:{'|'.join(OURS)})[a-z_]+\b")
 UNITS = ("_seconds", "_records", "_total")
 COUNTED = {"kith_lease_held", "kith_log_settled", "kith_inbox_holding", "kith_inbox_stopped",
            "kith_projection_stopped", "kith_inbox_partitions", "kith_parked_keys",
-           "kith_projection_rows_behind"}  # fmt: skip
+           "kith_projection_rows_behind", "kith_live_clients", "analytics_redis_up"}  # fmt: skip
 BOUNDED = {"topic", "partition", "outcome", "projection", "reaction", "effect", "decider", "lease",
-           "loop", "method", "route", "status"}  # fmt: skip
+           "loop", "method", "route", "status", "cause", "source", "stream", "reason"}  # fmt: skip
 
 
 def exported() -> dict[str, Metric]:
