@@ -20,7 +20,7 @@ REQUEST = ("contacts", "POST /v1/batch")
 APPEND = ("contacts", "append")
 SEND = ("contacts", "send contacts.activity")
 HEARD = ("analytics", "receive contacts.activity")
-FOLDED = ("analytics", "process engagement")
+FOLDED = ("analytics", "process score.engagement")
 SHOWN = ("contacts", "process timeline")
 
 
