@@ -171,8 +171,7 @@ class Services:
 
         contacts = service("contacts", DIGEST_KEY=digest_key)
         file_url = f"{contacts.url}/customers/{{customer_id}}/file.html"
-        analytics = service("analytics", CUSTOMER_FILE_URL=file_url)
-        return cls(contacts, analytics, service("sales"))
+        return cls(contacts, service("analytics", CUSTOMER_FILE_URL=file_url), service("sales"))
 
     def __enter__(self) -> Self:
         try:
