@@ -71,6 +71,17 @@ class Streaming:
     running: asyncio.Task[bool]
 
 
+def feed_of(pool, probe) -> Feed:
+    return Feed(
+        pool=pool,
+        contract=probe.contract,
+        stream=COUNTS,
+        wake=probe.wakeups.subscribe(),
+        clock=utc_now,
+        limits=LIMITS,
+    )
+
+
 def streaming_router(feed: Feed) -> APIRouter:
     router = APIRouter(dependencies=[Depends(requires("things:read"))])
 
@@ -86,14 +97,7 @@ def streaming_router(feed: Feed) -> APIRouter:
 @pytest.fixture
 async def streaming(pool, probe, key) -> AsyncIterator[Streaming]:
     counting: Any = Counting(pool)
-    feed = Feed(
-        pool=counting,
-        contract=probe.contract,
-        stream=COUNTS,
-        wake=probe.wakeups.subscribe(),
-        clock=utc_now,
-        limits=LIMITS,
-    )
+    feed = feed_of(counting, probe)
     async with served(app_of(pool, streaming_router(feed)), feed, key) as process:
         yield Streaming(feed, counting, process.client, process.stop, process.running)
 
@@ -155,6 +159,29 @@ async def test_clients_that_come_and_go_lose_nothing_and_hear_nothing_twice(stre
     assert all(numbers == sorted(numbers) for numbers in (
         [n for n in one if n // 1_000 == writer] for writer in range(8)
     ))  # fmt: skip
+
+
+async def test_who_comes_from_a_process_that_is_ahead_hears_nothing_twice(streaming, probe, pool):
+    late = feed_of(pool, probe)  # turned by hand
+    holding = asyncio.create_task(late.listen(None))
+    await asyncio.sleep(0)
+    await late._turn()
+    await holding
+    async with listening(streaming.client, LIVE) as heard:
+        await anext(heard)
+        await probe.count(new_id(), 1)
+        await probe.count(new_id(), 2)
+        first, _ = await messages(heard, 2)
+
+    client = await late.listen(first.id)
+    stream = client.chunks()
+    opening = await anext(stream)
+    await late._turn()
+    told = await anext(stream)
+
+    assert f"id: {first.id}\n" in opening.decode()
+    assert b'{"number":2}' in told
+    assert b'{"number":1}' not in told
 
 
 @pytest.mark.parametrize("last_id", ["x", "1.2.3", "1.2.3." + "0" * 16, "1.2.x.abc", "."])
