@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.faults import (
+    deciding,
+    effects,
     full_disk,
     groups,
     kill_points,
     network,
     poison,
     processes,
+    records,
     restore,
     servers,
     topics,
@@ -29,8 +32,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *groups.FAULTS,
     *network.FAULTS,
     *topics.FAULTS,
+    *records.FAULTS,
     *poison.FAULTS,
     *restore.FAULTS,
+    *effects.FAULTS,
+    *deciding.FAULTS,
 )
 
 
