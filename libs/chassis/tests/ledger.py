@@ -68,6 +68,8 @@ LEDGER = Decider[Note, Ledger](
     partition_key=lambda _: SHARED,
     timers=lambda state: () if state.remind_at is None else (Timer("remind", state.remind_at),),
     ring=lambda _, timer: Note(f"{timer.name}ed"),
+    begins=(Noted, Named),
+    basis="hours",
 )
 
 

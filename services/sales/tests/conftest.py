@@ -17,7 +17,7 @@ from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import new_id
 from crm_chassis.migrations.running import migrate
 from crm_chassis.projection.projector import Projector
-from crm_events.contacts import Identifier, Namespace, PersonRegistered
+from crm_events.contacts import Identifier, MemberFact, Namespace, PersonRegistered
 from crm_events.keys import Kek, new_key, wrap
 from crm_events.sealing import seal
 from crm_events.topics import CONTRACT
@@ -28,6 +28,7 @@ from summing import HeldLease
 from told import NOW, OWNER, PIPELINES
 
 KEK = Kek("kek1", bytes(range(32)))
+SCOPES = ("deals:read", "deals:write", "tasks:read", "tasks:write")
 EMPTY = """
 do $$ declare t text; begin
     -- Quicker than truncate, which makes new files, for the few rows that a test leaves.
@@ -66,10 +67,11 @@ class Sales:
     heard: int = 0
 
     async def hear(self, *events: Any) -> None:
-        """Write events of contacts.people to the log as the inbox would, sealed."""
+        """Write events of people or members to the log as the inbox would, sealed."""
         for event in events:
             self.heard += 1
-            key_id, event_id = str(event.customer_id), new_id()
+            subject = event.member_id if isinstance(event, MemberFact) else event.customer_id
+            key_id, event_id = str(subject), new_id()
             material = self.keys.setdefault(key_id, new_key())
             wrapped = wrap(material, key_id=key_id, kek=KEK)
             await self.pool.execute(KEEP_KEY, key_id, KEK.kek_id, wrapped)
@@ -78,11 +80,11 @@ class Sales:
                 self.now[0],
                 self.heard,
                 self.heard,
-                event.customer_id,
+                subject,
                 event_id,
                 event.type,
                 CONTRACT.by_type[event.type].name,
-                seal(event, event_id=event_id, subject=event.customer_id, keys=self.keys),
+                seal(event, event_id=event_id, subject=subject, keys=self.keys),
             )
 
     async def customer(self, number: int = 1, **profile: Any) -> UUID:
@@ -172,7 +174,7 @@ async def sales(migrated: str) -> AsyncIterator[Sales]:
         core = Core.of(settings, pool, clock=lambda: now[0])
         app = application(settings, core, stalled=tuple)
         key = new_api_key()
-        await keep_key(pool, key, name="tests", scopes=("deals:read", "deals:write"))
+        await keep_key(pool, key, name="tests", scopes=SCOPES)
         async with client(app, key) as http:
             yield Sales(settings, pool, core, app, http, now)
         await close_pool(pool)

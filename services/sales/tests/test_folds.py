@@ -12,13 +12,17 @@ import pytest
 from crm_events.contacts import (
     Identifier,
     LinkReason,
+    MemberChanged,
+    MemberDeactivated,
+    MemberReactivated,
+    MemberRegistered,
     Namespace,
     PersonChanged,
     PersonLinked,
     PersonRegistered,
     PersonUnlinked,
 )
-from crm_events.examples import TEST_KEYS, load
+from crm_events.examples import MEMBER, TEST_KEYS, load
 from crm_events.personal import ERASED
 from crm_events.sales import (
     DealAmountChanged,
@@ -28,20 +32,27 @@ from crm_events.sales import (
     DealProductsChanged,
     DealReassigned,
     DealReopened,
+    DealRotted,
     DealStageChanged,
     DealWon,
+    TaskDone,
+    TaskOpened,
+    TaskReassigned,
 )
 from crm_events.sealing import read
-from crm_events.topics import CONTRACT, DEALS, HEARD_BY, PEOPLE
+from crm_events.topics import CONTRACT, DEALS, HEARD_BY, MEMBERS, PEOPLE, TASKS
 from sales.accounts.directory import LONGEST_NAME, account, accounts
 from sales.bootstrap import READ_MODELS
 from sales.deals.deal import DealEvent, evolve
 from sales.deals.pipeline import deal, deal_as_of, pipeline
-from told import ANN, BOB, DAY, DEAL, NOW, OTHER, Logged, euros, folded, logged, opened
+from sales.members.directory import member, members
+from sales.tasks.todo import TaskRow, todo
+from told import ANN, BOB, DAY, DEAL, NOW, OTHER, OWNER, TASK, Logged, euros, folded, logged, opened
 
 OF = {"deal_id": DEAL, "customer_id": ANN}
 CUPS = DealProduct(product_id="cup", quantity=2, unit_price=euros(10), amount=euros(20))
 MOVED = DealStageChanged(**OF, pipeline="short", from_stage="lead", stage="offer")
+ROTTED = DealRotted(**OF, owner_id=OTHER, pipeline="short", stage="lead", since=NOW)
 WON = DealWon(**OF, amount=euros(90), won_on=DAY)
 LOST = DealLost(**OF, reason="price", note="too dear")
 STORY = logged(
@@ -53,8 +64,11 @@ STORY = logged(
     LOST,
     DealReassigned(**OF, owner_id=OTHER, was_owner_id=UUID(int=0xB0B)),
     DealReopened(**OF, stage="lead"),
+    ROTTED,
     WON,
 )
+FOR = {"task_id": TASK, "customer_id": ANN}
+CALL = TaskOpened(**FOR, deal_id=DEAL, owner_id=OWNER, kind="rotting-deal", due_on=DAY)
 MAIL = Identifier(namespace=Namespace.MAIL, value="a@x.test", given="a@x.test")
 
 
@@ -130,11 +144,18 @@ def test_a_reopened_deal_says_nothing_of_its_end():
     assert (row.closed_at, row.loss_reason, row.loss_note) == (None, None, None)
 
 
+def test_a_deal_that_rotted_is_marked_until_it_moves_or_ends():
+    moved = folded(pipeline, [*STORY[:9], Logged(MOVED, 9)])[(DEAL,)]
+
+    assert (after(9).rotted_at, after(9).version) == (minute(8), 9)
+    assert (moved.rotted_at, after(10).rotted_at) == (None, None)
+
+
 def test_a_won_deal_says_for_what_and_when():
-    row = after(9)
+    row = after(10)
 
     assert (row.status, row.amount, row.won_on) == ("won", Decimal(90), DAY)
-    assert (row.closed_at, row.version) == (minute(8), 9)
+    assert (row.closed_at, row.version) == (minute(9), 10)
 
 
 def test_a_deal_that_was_never_opened_has_no_row():
@@ -190,28 +211,73 @@ def test_an_account_is_linked_and_freed():
     assert folded(accounts, events)[(ANN,)] == folded(accounts, events[:1])[(ANN,)]
 
 
+def test_a_task_is_its_owners_until_it_is_done():
+    entries = logged(
+        CALL, TaskReassigned(**FOR, owner_id=OTHER, was_owner_id=OWNER), TaskDone(**FOR)
+    )
+
+    opened, given, done = (folded(todo, entries[:count])[(TASK,)] for count in (1, 2, 3))
+
+    assert opened == TaskRow(TASK, 1, ANN, DEAL, OWNER, "rotting-deal", DAY, minute(0))
+    assert (given.owner_id, given.version, given.done_at) == (OTHER, 2, None)
+    assert (done.owner_id, done.version, done.done_at) == (OTHER, 3, minute(2))
+
+
+def test_a_member_has_the_name_and_mail_last_told_and_may_leave_and_come_back():
+    of = {"member_id": OWNER}
+    entries = logged(
+        MemberRegistered(**of, name="Bob", mail="bob@shop.test"),
+        MemberChanged(**of, fields=("mail",), mail="b@shop.test"),
+        MemberDeactivated(**of),
+        MemberReactivated(**of),
+        MemberChanged(**of, fields=("name", "mail"), name=ERASED, mail=ERASED),
+    )
+
+    rows = [folded(members, entries[: count + 1])[(OWNER,)] for count in range(5)]
+
+    assert [(row.name, row.mail, row.active) for row in rows] == [
+        ("Bob", "bob@shop.test", True),
+        ("Bob", "b@shop.test", True),
+        ("Bob", "b@shop.test", False),
+        ("Bob", "b@shop.test", True),
+        (None, None, True),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_topics_may_come_in_any_order_against_each_other(seed):
     people = logged(registered(name="Ann"), changed(name="Bea"))
-    topics = [list(people), list(STORY)]
+    bob = logged(
+        MemberRegistered(member_id=OWNER, name="Bob", mail="bob@shop.test"),
+        MemberDeactivated(member_id=OWNER),
+    )
+    tasks = logged(CALL, TaskDone(**FOR))
+    topics = [list(people), list(STORY), list(bob), list(tasks)]
     dice, shuffled = random.Random(seed), []  # noqa: S311
     while any(topics):
         shuffled.append(dice.choice([topic for topic in topics if topic]).pop(0))
 
     for model in READ_MODELS:
-        assert folded(model, shuffled) == folded(model, [*people, *STORY])
+        assert folded(model, shuffled) == folded(model, [*people, *STORY, *bob, *tasks])
+        assert folded(model, shuffled)
 
 
 def test_every_column_with_opened_values_says_whose_they_are():
-    for table, told in ((account, {"told", "name"}), (deal, {"title", "loss_note"})):
+    for table, told, whose in (
+        (account, {"told", "name"}, "customer_id"),
+        (deal, {"title", "loss_note"}, "customer_id"),
+        (member, {"name", "mail"}, "member_id"),
+    ):
         named = {column.name for column in table.columns if column.info.get("personal")}
         assert named == told
-        assert {table.columns[name].info["personal"] for name in named} == {"customer_id"}
+        assert {table.columns[name].info["personal"] for name in named} == {whose}
 
 
 def test_everything_that_sales_publishes_is_folded_and_of_people_what_names_and_links_them():
     assert {event.type for event in DEALS.events} == set(pipeline.types)
-    assert HEARD_BY["sales"] == (PEOPLE,)
+    assert {event.type for event in TASKS.events} == set(todo.types)
+    assert {event.type for event in MEMBERS.events} == set(members.types)
+    assert HEARD_BY["sales"] == (PEOPLE, MEMBERS)
     assert {event.type for event in PEOPLE.events} - set(accounts.types) == {
         "contacts.person.identified"
     }
@@ -227,7 +293,7 @@ def test_every_golden_example_of_a_deal_is_folded_and_evolves_one(event, is_open
     [row] = folded(pipeline, logged(before, told)).values()
 
     assert (row.deal_id, row.customer_id) == (recorded.stream_id, recorded.partition_key)
-    assert evolve(evolve(None, before), told) is not None
+    assert evolve(evolve(None, before, NOW), told, NOW) is not None
 
 
 @pytest.mark.parametrize("kind", accounts.types)
@@ -242,3 +308,18 @@ def test_every_golden_example_of_people_is_folded(kind):
     ).values()
 
     assert row.customer_id == recorded.partition_key
+
+
+@pytest.mark.parametrize("model", [members, todo], ids=lambda one: one.name)
+def test_every_golden_example_of_members_and_tasks_is_folded(model):
+    before = {
+        members.name: MemberRegistered(member_id=UUID(MEMBER), name="Bob", mail="bob@shop.test"),
+        todo.name: CALL,
+    }[model.name]
+    for kind in model.types:
+        entries = logged(before, read(load(kind).recorded(), CONTRACT, TEST_KEYS))
+        entries[1].stream_id = entries[0].stream_id
+
+        [row] = folded(model, entries).values()
+
+        assert row is not None

@@ -70,3 +70,27 @@ def test_a_time_zone_that_is_none_stops_the_start(environment, name):
 
     with pytest.raises(UnsafeSettingsError, match="SALES_TIME_ZONE is no time zone"):
         load_settings(SalesSettings)
+
+
+def test_without_a_mail_server_nobody_is_written_to(environment):
+    assert load_settings(SalesSettings).mail_server is None
+
+
+def test_mail_is_handed_over_encrypted_unless_it_is_told_otherwise(environment):
+    environment.setenv("SALES_SMTP_HOST", "mail.shop.test")
+    environment.setenv("SALES_SMTP_SENDER", "kith@shop.test")
+
+    server = load_settings(SalesSettings).mail_server
+
+    assert server is not None
+    assert (server.host, server.port, server.security) == ("mail.shop.test", 587, "starttls")
+
+
+@pytest.mark.parametrize("sender", [None, "kith", "Kith <kith@shop.test>"])
+def test_a_mail_server_without_an_address_to_write_from_stops_the_start(environment, sender):
+    environment.setenv("SALES_SMTP_HOST", "mail.shop.test")
+    if sender is not None:
+        environment.setenv("SALES_SMTP_SENDER", sender)
+
+    with pytest.raises(UnsafeSettingsError, match="SALES_SMTP_SENDER"):
+        load_settings(SalesSettings)

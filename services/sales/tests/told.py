@@ -14,6 +14,7 @@ from sales.deals.products import Line
 
 ANN, BOB = UUID(int=1), UUID(int=2)
 DEAL = UUID(int=0xDEA1)
+TASK = UUID(int=0x7A51)
 OWNER, OTHER = UUID(int=0xB0B), UUID(int=0xA11)
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 DAY = date(2026, 6, 30)
@@ -21,7 +22,7 @@ DAY = date(2026, 6, 30)
 PIPELINES_TEXT = """{"pipelines": [
   {"name": "short",
    "stages": [
-     {"name": "lead", "probability": 0.1, "rotting_days": 10},
+     {"name": "lead", "probability": 0.1, "rots_after": "P10D"},
      {"name": "offer", "probability": 0.5, "requires": ["amount", "expected_close"]},
      {"name": "order", "probability": 0.9, "requires": ["products"]}],
    "loss_reasons": ["price", "timing"]},
@@ -58,7 +59,7 @@ def opened(deal_id=DEAL, customer_id=ANN, **fields):
 def given(*events):
     state = None
     for event in events:
-        state = evolve(state, event)
+        state = evolve(state, event, NOW)
     return state
 
 
@@ -69,11 +70,16 @@ class Logged:
         self.event = event
         self.type = event.type
         self.event_id = uuid5(ANN, str(number))
-        self.stream_id = getattr(event, "deal_id", event.customer_id)
+        self.stream_id = _of_event(event, "task_id", "deal_id", "customer_id", "member_id")
         self.stream_version = number + 1 if stream_version is None else stream_version
-        self.partition_key = event.customer_id
+        self.partition_key = _of_event(event, "customer_id", "member_id")
         self.occurred_at = self.recorded_at = NOW + timedelta(minutes=number)
         self.key = ()
+
+
+def _of_event(event, *names):
+    """The first of these fields that the event has."""
+    return next(getattr(event, name) for name in names if hasattr(event, name))
 
 
 def logged(*events):

@@ -33,6 +33,10 @@ MARK = """
 insert into inbox_mark (topic, partition, sequence, kafka_offset, history_until, news_after)
 values ('probe.things', 0, 9, 9, 0, $1)
 """
+STANDS = "select epoch, xid::text, gp from projection_checkpoint where name = 'noting'"
+GO_BACK = """
+update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3 where name = 'noting'
+"""
 REFUSED = "select by, event_id, refusal, detail from refused_command order by id"
 
 
@@ -121,6 +125,25 @@ async def test_an_owner_that_was_overtaken_appends_nothing(probe: Probe) -> None
 
     assert sqlstate(lost.value) == "KM001"
     assert await notes(probe) == ["1"]
+
+
+async def test_what_came_back_with_the_event_it_follows_from_is_not_done_again(
+    probe: Probe,
+) -> None:
+    runner = reacting(probe, noting())
+    await catch_up(runner)
+    backup = await probe.pool.fetchrow(STANDS)
+    await probe.count(new_id(), 1, 7, 2)
+    await catch_up(runner)
+    await probe.pool.execute("delete from log where data ->> 'note' = '2'")  # it was not sent
+    await probe.pool.execute(
+        "delete from stream where stream_id not in (select stream_id from log)"
+    )
+    await probe.pool.execute(GO_BACK, *backup)
+
+    await catch_up(reacting(probe, noting()))
+
+    assert await notes(probe) == ["1", "7", "2"]
 
 
 async def test_a_refusal_is_an_outcome_and_is_kept(probe: Probe) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from crm_chassis.deciding import retiming
+from crm_chassis.deciding.decider import Decider, Timer
 from crm_chassis.deciding.draft import Cause, Draft
+from crm_chassis.deciding.retiming import Retiming
 from crm_chassis.deciding.timers import Timers
+from crm_chassis.errors import NewEpochError
 from crm_chassis.ids import new_id
-from ledger import LEDGER, SHARED, Note, notes
+from ledger import LEDGER, SHARED, Ledger, Note, notes
 from probe import AT
 from summing import HeldLease
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from probe import Probe
 
 HOUR = timedelta(hours=1)
+WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
 
 
 @dataclass
@@ -35,11 +40,18 @@ class Bench:
             await draft.apply(LEDGER, stream_id, Note(each), cause=Cause(self.now))
         await self.probe.log.append(epoch=draft.epoch, streams=draft.appends, also=draft.timers())
 
-    def timers(self) -> Timers:
+    async def all_made(self, **changed: Any) -> None:
+        """Make timers anew, if that is due, by a ledger of which something is changed."""
+        decider = replace(LEDGER, **changed)
+        making = Retiming(pool=self.probe.pool, log=self.probe.log, deciders=[decider])
+        while await making.turn():
+            pass
+
+    def timers(self, **changed: Any) -> Timers:
         return Timers(
             pool=self.probe.pool,
             log=self.probe.log,
-            deciders=[LEDGER],
+            deciders=[replace(LEDGER, **changed)],
             lease=HeldLease(),
             clock=lambda: self.now,
             mint_id=new_id,
@@ -48,6 +60,10 @@ class Bench:
     async def due(self) -> list[tuple[str, datetime]]:
         rows = await self.probe.pool.fetch("select name, due_at from timer order by due_at")
         return [tuple(row) for row in rows]
+
+
+def twice_as_late(state: Ledger) -> tuple[Timer, ...]:
+    return tuple(Timer(one.name, AT + 2 * (one.due_at - AT)) for one in LEDGER.timers(state))
 
 
 @pytest.fixture
@@ -93,6 +109,66 @@ async def test_a_timer_is_of_its_stream_alone(bench: Bench) -> None:
     await bench.timers().turn()
 
     assert await bench.due() == [("remind", AT + 3 * HOUR)]
+
+
+async def test_a_timer_that_rings_too_early_is_moved_to_when_it_is_due(bench: Bench) -> None:
+    await bench.note("in 2", "nothing")
+    await bench.timers().turn()
+    await bench.probe.pool.execute("update timer set due_at = $1", AT)
+
+    await bench.timers(ring=lambda *_: Note("nothing")).turn()
+
+    assert await bench.due() == [("remind", AT + 2 * HOUR)]
+
+
+async def test_timers_are_made_anew_where_what_they_follow_from_is_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retiming, "STREAMS_AT_ONCE", 3)
+    streams = [new_id() for _ in range(7)]
+    for stream_id in streams:
+        await bench.note("in 2", stream_id=stream_id)
+    await bench.note("in 3", "enough", stream_id=new_id())
+    await bench.all_made()
+
+    await bench.all_made(timers=twice_as_late, basis="two hours")
+
+    assert await bench.due() == [("remind", AT + 4 * HOUR)] * 7
+    assert await bench.probe.pool.fetchval("select count(distinct stream_id) from timer") == 7
+
+
+async def test_timers_are_made_anew_in_a_log_to_which_records_came_back(bench: Bench) -> None:
+    await bench.note("in 2")
+    await bench.all_made()
+    await bench.probe.pool.execute("delete from timer")
+    await bench.timers().turn()
+    before = await bench.due()
+
+    await bench.probe.pool.execute("update log_epoch set recovered = true, epoch = epoch + 1")
+    with pytest.raises(NewEpochError):
+        await bench.all_made()
+    await bench.all_made()
+
+    assert before == []
+    assert await bench.due() == [("remind", AT + 2 * HOUR)]
+
+
+async def test_what_is_appended_while_timers_are_made_anew_is_not_overwritten(
+    bench: Bench,
+) -> None:
+    await bench.note("in 2")
+    async with bench.probe.pool.acquire() as holder, holder.transaction():
+        await holder.execute(
+            "select pg_advisory_xact_lock(hashtextextended($1::text, 0))", str(SHARED)
+        )
+        making = asyncio.create_task(bench.all_made())
+        appending = asyncio.create_task(bench.note("in 5"))
+        async with asyncio.timeout(10):
+            while await bench.probe.pool.fetchval(WAITING) < 2:
+                await asyncio.sleep(0.01)
+    await asyncio.gather(making, appending)
+
+    assert await bench.due() == [("remind", AT + 5 * HOUR)]
 
 
 async def test_of_two_who_ring_one_is_heard(bench: Bench) -> None:
@@ -147,3 +223,11 @@ async def test_timers_of_a_kind_that_this_release_lacks_stay(bench: Bench) -> No
     await bench.timers().turn()
 
     assert await bench.due() == [("remind", AT)]
+
+
+def test_a_kind_that_has_timers_says_what_its_streams_begin_with() -> None:
+    with pytest.raises(TypeError, match="begin with"):
+        Decider(
+            name="diary", initial=None, decide=LEDGER.decide, evolve=LEDGER.evolve,
+            partition_key=LEDGER.partition_key, timers=lambda _: (),
+        )  # fmt: skip

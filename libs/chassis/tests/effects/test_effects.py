@@ -16,7 +16,7 @@ from crm_chassis.effects import webhook
 from crm_chassis.effects.effect import Effect, KeyedEffect
 from crm_chassis.effects.intent import Mail, Message, Webhook
 from crm_chassis.effects.mail import MailChannel, MailServer
-from crm_chassis.effects.sending import CLAIM, Sender
+from crm_chassis.effects.sending import CLAIM, Later, Never, Sender
 from crm_chassis.effects.webhook import Endpoint, WebhookChannel
 from crm_chassis.ids import new_id
 from crm_chassis.log.logged import LoggedEvent
@@ -28,11 +28,13 @@ from summing import HeldLease, catch_up
 
 TELLING = UUID("7d0b53c1-90a5-4a5b-8f0d-3f2d7b6a9e11")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-ADA, NOBODY = str(UUID(int=1)), str(UUID(int=2))
+ADA, NOBODY, LEFT = (str(UUID(int=number)) for number in (1, 2, 3))
 
 
 def telling() -> Effect:
-    """1 tells the back office, 2 writes to Ada, 3 to nobody, 4 to Ada once at most; 99 breaks."""
+    """1 tells the back office, 2 writes to Ada, 3 to nobody, 4 to Ada once at most, 5 to somebody
+    who left; 99 breaks.
+    """
     effect = Effect("telling", TELLING)
 
     @effect.on(Counted)
@@ -46,6 +48,8 @@ def telling() -> Effect:
                 return [Mail(NOBODY, "Three", "It was three.")]
             case 4:
                 return [Mail(ADA, "Four", "Once at most.", transactional=False)]
+            case 5:
+                return [Mail(LEFT, "Five", "It was five.")]
             case 99:
                 raise ValueError("99 cannot be told")
             case _:
@@ -97,8 +101,9 @@ class Desk:
         return [tuple(row) for row in rows]
 
 
-async def address_of(member: str) -> str | None:
-    return "ada@shop.test" if member == ADA else None
+async def address_of(member: str) -> str | Later | Never:
+    known = {ADA: "ada@shop.test", LEFT: Never("the member is deactivated")}
+    return known.get(member, Later("nobody knows the member yet"))
 
 
 @pytest.fixture
@@ -291,6 +296,18 @@ async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:
     await desk.sender().turn()
 
     assert await desk.states() == [("waiting", 1)]
+
+
+async def test_who_is_to_get_no_mail_gets_none_and_it_is_settled_with_the_reason(
+    desk: Desk,
+) -> None:
+    await desk.count(5)
+
+    await desk.sender().turn()
+
+    [row] = await desk.probe.pool.fetch("select state, outcome from intent")
+    assert tuple(row) == ("failed", "the member is deactivated")
+    assert desk.mailbox.came == []
 
 
 async def test_a_server_that_is_away_is_tried_again(desk: Desk) -> None:

@@ -56,6 +56,7 @@ async def test_killed_between_two_transactions_it_goes_on_where_it_was(
     again = await restored.recovering().recover()
 
     assert again.records == 50
+    assert await restored.pool.fetchval("select recovered from log_epoch order by epoch desc")
     assert sorted(await restored.rows()) == sorted(restored.written)
     await restored.append(2_000)
     await send_all(restored.relay())

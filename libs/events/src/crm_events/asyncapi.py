@@ -37,7 +37,10 @@ _CUSTOMER: Final = {
     "description": "The customer id, or the stream's where there is no customer: all events of a"
     " key are in order within a topic.",
 }
-_KEY_ID: Final = {**_UUID, "description": "The subject whose key it is: a customer id."}
+_KEY_ID: Final = {
+    **_UUID,
+    "description": "The subject whose key it is: a customer id, or a member id.",
+}
 _EVERYTHING: Final = {"cleanup.policy": ["delete"], "retention.ms": -1, "retention.bytes": -1}
 _COMPACTED: Final = {"cleanup.policy": ["compact"]}
 _KEY_FIELDS: Final = {"live": ("key_id", "kek_id", "wrapped"), "destroyed": ("key_id", "destroyed")}

@@ -1,4 +1,4 @@
-"""What contacts publishes: people, what sites and apps observe of them, and what they buy."""
+"""What contacts publishes: people, what is observed of them, what they buy, and who works here."""
 
 from __future__ import annotations
 
@@ -171,6 +171,43 @@ class OrderCompleted(Order, type="contacts.purchase.completed", version=1):
 
 class OrderRefunded(Order, type="contacts.purchase.refunded", version=1):
     """Money went back for an order, whole or in part. `total` is what went back, positive."""
+
+
+# --- contacts.members ------------------------------------------------------------------------
+
+
+class MemberFact(Event):
+    """What happened to a member of the company, whose id is the stream's and the key's.
+
+    A member is a subject: name and mail are sealed under a key of the member's own.
+    """
+
+    member_id: UUID
+
+
+class MemberRegistered(
+    MemberFact, type="contacts.member.registered", version=1, subject="member_id"
+):
+    """Somebody works here: deals and other records can be theirs."""
+
+    name: Personal[str] = SEALED
+    mail: Personal[str] = SEALED  # normalised; of the active members one has it
+
+
+class MemberChanged(MemberFact, type="contacts.member.changed", version=1, subject="member_id"):
+    """A member took another name or mail; what did not change is absent."""
+
+    fields: tuple[str, ...]  # which: name, mail
+    name: Personal[str] = SEALED
+    mail: Personal[str] = SEALED
+
+
+class MemberDeactivated(MemberFact, type="contacts.member.deactivated", version=1):
+    """A member works here no more, or not for now; the mail is free for another."""
+
+
+class MemberReactivated(MemberFact, type="contacts.member.reactivated", version=1):
+    """A member works here again."""
 
 
 # --- contacts.keys (compacted, no sequence) --------------------------------------------------

@@ -1,9 +1,11 @@
-"""What sales publishes: deals on their way through a pipeline."""
+"""What sales publishes: deals on their way through a pipeline, and what is to be done for them."""
 
 from __future__ import annotations
 
 from datetime import date
 from uuid import UUID
+
+from pydantic import AwareDatetime
 
 from crm_events.base import Event, Value
 from crm_events.money import Amount, Money
@@ -92,6 +94,45 @@ class DealReopened(DealFact, type="sales.deal.reopened", version=1):
 
 class DealReassigned(DealFact, type="sales.deal.reassigned", version=1):
     """Somebody else works on a deal."""
+
+    owner_id: UUID
+    was_owner_id: UUID
+
+
+class DealRotted(DealFact, type="sales.deal.rotted", version=1):
+    """A deal has stood in its stage for longer than the pipeline allows, without a move."""
+
+    owner_id: UUID
+    pipeline: str
+    stage: str
+    since: AwareDatetime  # when it came into the stage
+
+
+# --- sales.tasks -----------------------------------------------------------------------------
+
+
+class TaskFact(Event):
+    """What happened to a task, whose id is the stream's; it travels under its customer's."""
+
+    task_id: UUID
+    customer_id: UUID
+
+
+class TaskOpened(TaskFact, type="sales.task.opened", version=1):
+    """Somebody is to do something about a deal, by the end of that day. `kind` says what."""
+
+    deal_id: UUID
+    owner_id: UUID  # who is to do it
+    kind: str
+    due_on: date
+
+
+class TaskDone(TaskFact, type="sales.task.done", version=1):
+    """What was to be done is done."""
+
+
+class TaskReassigned(TaskFact, type="sales.task.reassigned", version=1):
+    """Somebody else is to do it."""
 
     owner_id: UUID
     was_owner_id: UUID

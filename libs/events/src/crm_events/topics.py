@@ -122,6 +122,16 @@ ACTIVITY: Final = Topic(
 PURCHASES: Final = Topic(
     "contacts.purchases", "contacts", (contacts.OrderCompleted, contacts.OrderRefunded)
 )
+MEMBERS: Final = Topic(
+    "contacts.members",
+    "contacts",
+    (
+        contacts.MemberRegistered,
+        contacts.MemberChanged,
+        contacts.MemberDeactivated,
+        contacts.MemberReactivated,
+    ),
+)
 SCORES: Final = Topic("analytics.scores", "analytics", (analytics.ScoreMoved,))
 DEALS: Final = Topic(
     "sales.deals",
@@ -136,15 +146,25 @@ DEALS: Final = Topic(
         sales.DealLost,
         sales.DealReopened,
         sales.DealReassigned,
+        sales.DealRotted,
     ),
+)
+TASKS: Final = Topic(
+    "sales.tasks", "sales", (sales.TaskOpened, sales.TaskDone, sales.TaskReassigned)
 )
 
 CONTRACT: Final = Contract(
-    (PEOPLE, ACTIVITY, PURCHASES, SCORES, DEALS), downcasters=DOWNCASTERS, writes=WRITES
+    (PEOPLE, ACTIVITY, PURCHASES, MEMBERS, SCORES, DEALS, TASKS),
+    downcasters=DOWNCASTERS,
+    writes=WRITES,
 )
 
 HEARD_BY: Final[Mapping[str, tuple[Topic, ...]]] = MappingProxyType(
-    {"contacts": (SCORES,), "analytics": (PEOPLE, ACTIVITY, PURCHASES), "sales": (PEOPLE,)}
+    {
+        "contacts": (SCORES,),
+        "analytics": (PEOPLE, ACTIVITY, PURCHASES),
+        "sales": (PEOPLE, MEMBERS),
+    }
 )
 """What each service of ours hears of the others. Anybody else may hear any of it."""
 

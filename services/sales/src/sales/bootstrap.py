@@ -10,7 +10,10 @@ import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
 from crm_chassis.clock import utc_now
+from crm_chassis.deciding.reacting import KeyedReaction
+from crm_chassis.deciding.timers import Timers
 from crm_chassis.effects.effect import KeyedEffect
+from crm_chassis.effects.mail import MailChannel
 from crm_chassis.effects.sending import Sender
 from crm_chassis.effects.webhook import WebhookChannel
 from crm_chassis.http.app import build_app
@@ -33,10 +36,16 @@ from crm_events.topics import CONTRACT, HEARD_BY
 from sales.accounts.directory import accounts
 from sales.deals import decider
 from sales.deals.api import Deals, deals_routes
-from sales.deals.handling import Handler
 from sales.deals.handover import BACK_OFFICE, hand_over
 from sales.deals.pipeline import pipeline
 from sales.deals.reads import Reads, reads_routes
+from sales.handling import Handler
+from sales.members.directory import address_of, members
+from sales.tasks.api import Tasks, tasks_routes
+from sales.tasks.decider import TASKS, TaskUnknown
+from sales.tasks.follow_up import follow_up
+from sales.tasks.notice import notice
+from sales.tasks.todo import todo
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,7 +54,8 @@ if TYPE_CHECKING:
     import asyncpg
     from crm_chassis.cli import Role
     from crm_chassis.clock import Clock
-    from crm_chassis.effects.webhook import Endpoint
+    from crm_chassis.effects.effect import Effect
+    from crm_chassis.effects.sending import Channel
     from crm_chassis.lifecycle import Supervisor
     from crm_chassis.projection.model import ReadModel
     from fastapi import FastAPI
@@ -54,7 +64,7 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "sales"
 MIGRATIONS: Final = "sales:migrations"
-READ_MODELS: Final[tuple[ReadModel, ...]] = (accounts, pipeline)
+READ_MODELS: Final[tuple[ReadModel, ...]] = (accounts, members, pipeline, todo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +104,23 @@ def application(
         mint_id=new_id,
         today=lambda: core.clock().astimezone(settings.time_zone).date(),
     )
+    tasks = Handler(
+        TASKS,
+        unknown=TaskUnknown,
+        pool=core.pool,
+        log=core.log,
+        clock=core.clock,
+        mint_id=new_id,
+    )
     reads = Reads(pool=core.pool, log=core.log, pipelines=settings.pipelines, clock=core.clock)
     return build_app(
         title="Kith sales",
         version="1",
-        routers=(deals_routes(deals), reads_routes(reads)),
+        routers=(
+            deals_routes(deals),
+            reads_routes(reads),
+            tasks_routes(Tasks(handler=tasks, pool=core.pool)),
+        ),
         api_keys=ApiKeys(core.pool),
         checkpoints=Checkpoints(core.pool, core.clock),
         health=health_of(core.pool, MIGRATIONS, stalled),
@@ -174,36 +196,68 @@ def _add_work(supervisor: Supervisor, settings: SalesSettings, core: Core) -> No
     supervisor.add("keys", keys.run)
     supervisor.add("watchdog", partial(run_watchdog, pool))
     supervisor.add("answers", partial(forget_answers, pool=pool))
-    if (back_office := settings.back_office) is not None:
+    supervisor.add("timers", timers_of(settings, core, lease).run)
+    supervisor.add("following", following_of(settings, core, lease).run)
+    if effects_of(settings):
 
-        async def tell(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
+        async def send(stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
             # No proxy of the environment: it would resolve again what was checked.
             async with httpx.AsyncClient(trust_env=False) as client:
-                sender = sender_of(back_office, core, lease=lease, owner=owner, client=client)
+                channels = channels_of(settings, core, client)
+                sender = Sender(pool=pool, channels=channels, lease=lease, owner=owner, clock=clock)
                 await sender.run(stop, beat=beat)
 
-        supervisor.add("effects", effects_of(core, lease).run)
-        supervisor.add("sender", tell)
+        supervisor.add("sender", send)
 
 
-def effects_of(core: Core, lease: Lease) -> Projector:
-    """What writes down whom to tell; beside the read models, which wait for nobody's telling."""
+def timers_of(settings: SalesSettings, core: Core, lease: Lease) -> Timers:
+    """What tells deals that they have stood in their stage for too long."""
+    return Timers(
+        pool=core.pool,
+        log=core.log,
+        deciders=[decider.deals(settings.pipelines)],
+        lease=lease,
+        clock=core.clock,
+        mint_id=new_id,
+    )
+
+
+def following_of(settings: SalesSettings, core: Core, lease: Lease) -> Projector:
+    """Reactions and effects; beside the read models, which wait for nobody's deciding."""
+    reaction = KeyedReaction(
+        core.pool,
+        follow_up(settings.time_zone),
+        log=core.log,
+        clock=core.clock,
+        mint_id=new_id,
+    )
+    effects = [KeyedEffect(core.pool, effect) for effect in effects_of(settings)]
     return Projector(
         pool=core.pool,
         log=core.log,
         models=(),
-        keyed=[KeyedEffect(core.pool, hand_over)],
+        keyed=[reaction, *effects],
         lease=lease,
         wake=core.wakeups.subscribe(),
         clock=core.clock,
     )
 
 
-def sender_of(
-    back_office: Endpoint, core: Core, *, lease: Lease, owner: str, client: httpx.AsyncClient
-) -> Sender:
-    """What tells them."""
-    webhooks = WebhookChannel({BACK_OFFICE: back_office}, client=client, clock=core.clock)
-    return Sender(
-        pool=core.pool, channels={"webhook": webhooks}, lease=lease, owner=owner, clock=core.clock
-    )
+def effects_of(settings: SalesSettings) -> tuple[Effect, ...]:
+    """What is told, as far as the settings say where."""
+    told = ((hand_over, settings.back_office), (notice, settings.mail_server))
+    return tuple(effect for effect, where in told if where is not None)
+
+
+def channels_of(
+    settings: SalesSettings, core: Core, client: httpx.AsyncClient
+) -> dict[str, Channel]:
+    """The ways out that the settings open."""
+    channels: dict[str, Channel] = {}
+    if (back_office := settings.back_office) is not None:
+        endpoints = {BACK_OFFICE: back_office}
+        channels["webhook"] = WebhookChannel(endpoints, client=client, clock=core.clock)
+    if (server := settings.mail_server) is not None:
+        address = partial(address_of, core.pool)
+        channels["mail"] = MailChannel(server, address_of=address, clock=core.clock)
+    return channels

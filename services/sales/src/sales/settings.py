@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from crm_chassis.effects.mail import MailServer, Security
 from crm_chassis.effects.webhook import Endpoint, is_secret
 from crm_chassis.settings import ServiceSettings
-from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from sales.deals.pipelines import Pipelines, PipelinesError, load_pipelines
@@ -53,6 +54,16 @@ class SalesSettings(ServiceSettings):
     """What the calls are signed with: "whsec_" and base64."""
     back_office_inside: bool = False
     """Its address may be of the company's own network, and http."""
+    smtp_host: str | None = Field(default=None, min_length=1, max_length=253)
+    """Where mail to colleagues is handed over; without it none is written."""
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_security: Security = "starttls"
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_sender: Annotated[
+        str | None, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$", max_length=254, validate_default=True)
+    ] = None
+    """The address that mail comes from."""
     time_zone: Annotated[InstanceOf[tzinfo], NoDecode, BeforeValidator(_zone)] = UTC
     """Where the company is: a deal that is won without a day is won on the day it is there."""
 
@@ -62,6 +73,28 @@ class SalesSettings(ServiceSettings):
         if secret is not None and not is_secret(secret.get_secret_value()):
             raise ValueError("must be whsec_ and the base64 of 24 to 64 bytes")
         return secret
+
+    @field_validator("smtp_sender")
+    @classmethod
+    def _comes_from(cls, sender: str | None, info: ValidationInfo) -> str | None:
+        if sender is None and info.data.get("smtp_host") is not None:
+            raise ValueError("is missing: mail comes from an address")
+        return sender
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """Where mail is handed over, where the settings say so."""
+        if self.smtp_host is None or self.smtp_sender is None:
+            return None
+        password = self.smtp_password
+        return MailServer(
+            host=self.smtp_host,
+            port=self.smtp_port,
+            security=self.smtp_security,
+            user=self.smtp_user,
+            password=None if password is None else password.get_secret_value(),
+            sender=self.smtp_sender,
+        )
 
     @property
     def back_office(self) -> Endpoint | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -17,6 +17,7 @@ from sales.deals.commands import (
     AddProducts,
     ChangeAmount,
     ChangeExpectedClose,
+    LetDealRot,
     LoseDeal,
     MoveDeal,
     OpenDeal,
@@ -61,6 +62,7 @@ commands = st.one_of(
     st.builds(WinDeal, days, st.none() | money),
     st.builds(LoseDeal, st.sampled_from(["price", "timing", "left"]), st.none() | st.just("dear")),
     st.builds(ReopenDeal, st.none() | names),
+    st.builds(LetDealRot, st.just(NOW + timedelta(days=10))),
     st.builds(ReassignDeal, st.sampled_from([OWNER, OTHER])),
 )
 begun = OpenDeal(DEAL, ANN, "short", "Cups", OWNER)
@@ -114,6 +116,7 @@ def test_the_row_of_a_deal_says_what_its_decisions_stand_on(asked):
     )
     assert [one["product_id"] for one in row.products] == [one.product_id for one in state.products]
     assert row.version == len(events)
+    assert (row.rotted_at is not None) == state.rotted
     assert deal_as_of(logged(*events), NOW.replace(year=2027)) == row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from crm_events.sales import (
     DealProductsChanged,
     DealReassigned,
     DealReopened,
+    DealRotted,
     DealStageChanged,
     DealWon,
 )
@@ -22,6 +24,7 @@ from sales.deals.commands import (
     AddProducts,
     ChangeAmount,
     ChangeExpectedClose,
+    LetDealRot,
     LoseDeal,
     MoveDeal,
     OpenDeal,
@@ -30,7 +33,7 @@ from sales.deals.commands import (
     ReopenDeal,
     WinDeal,
 )
-from sales.deals.deal import Status
+from sales.deals.deal import Status, evolve
 from sales.deals.decider import (
     AmountFollowsProducts,
     AmountMissing,
@@ -51,13 +54,15 @@ from sales.deals.products import (
     ProductGivenTwice,
     TooManyProducts,
 )
-from told import ANN, DAY, DEAL, OTHER, OWNER, PIPELINES, dollars, euros, given, line, opened
+from told import ANN, DAY, DEAL, NOW, OTHER, OWNER, PIPELINES, dollars, euros, given, line, opened
 
 OF = {"deal_id": DEAL, "customer_id": ANN}
 CUPS = DealProduct(product_id="cup", quantity=2, unit_price=euros("10.50"), amount=euros("21.00"))
 WITH_CUPS = DealProductsChanged(**OF, products=(CUPS,), amount=euros("21.00"))
 WON = DealWon(**OF, amount=euros(100), won_on=DAY)
 LOST = DealLost(**OF, reason="price")
+ROTTED = DealRotted(**OF, owner_id=OWNER, pipeline="short", stage="lead", since=NOW)
+TEN_DAYS = timedelta(days=10)
 OPEN = OpenDeal(DEAL, ANN, "short", "Cups", OWNER)
 MAY_CHANGE_AN_OPEN_DEAL = [
     MoveDeal("offer"),
@@ -356,3 +361,57 @@ def test_what_happened_to_a_deal_that_was_never_opened_makes_none():
 def test_a_deal_travels_under_its_customer():
     assert decider.deals(PIPELINES).partition_key(opened()) == ANN
     assert decider.deals(PIPELINES).partition_key(opened(customer_id=UUID(int=9))) == UUID(int=9)
+
+
+@pytest.mark.parametrize(
+    ("happened", "due_at"),
+    [
+        ((opened(),), NOW + TEN_DAYS),
+        ((opened(stage="offer"),), None),
+        ((opened(pipeline="gone"),), None),
+        ((opened(), DealReassigned(**OF, owner_id=OTHER, was_owner_id=OWNER)), NOW + TEN_DAYS),
+        ((opened(), WON), None),
+        ((opened(), LOST), None),
+        ((opened(), LOST, DealReopened(**OF, stage="lead")), NOW + TEN_DAYS),
+        ((opened(), ROTTED), None),
+        ((opened(), ROTTED, LOST, DealReopened(**OF, stage="lead")), NOW + TEN_DAYS),
+    ],
+)
+def test_a_deal_has_a_timer_while_it_is_open_in_a_stage_in_which_deals_rot(happened, due_at):
+    timers = decider.deals(PIPELINES).timers(given(*happened))
+
+    assert [one.due_at for one in timers] == ([] if due_at is None else [due_at])
+
+
+def test_a_deal_that_moves_has_its_time_anew():
+    later = NOW + timedelta(days=3)
+    moved = DealStageChanged(**OF, pipeline="short", from_stage="offer", stage="lead")
+    state = evolve(given(opened(stage="offer"), ROTTED), moved, later)
+
+    [timer] = decider.deals(PIPELINES).timers(state)
+
+    assert timer.due_at == later + TEN_DAYS
+
+
+def test_a_deal_whose_time_is_over_rots_once():
+    asked = LetDealRot(NOW + TEN_DAYS)
+
+    assert decide(asked, given(opened())) == (ROTTED,)
+    assert decide(asked, given(opened(), ROTTED)) == ()
+
+
+@pytest.mark.parametrize(
+    ("happened", "by"),
+    [
+        ((opened(),), NOW + TEN_DAYS - timedelta(microseconds=1)),
+        ((opened(stage="offer"),), NOW + TEN_DAYS),
+        ((opened(), WON), NOW + TEN_DAYS),
+    ],
+)
+def test_a_deal_that_has_more_time_or_went_on_does_not_rot(happened, by):
+    assert decide(LetDealRot(by), given(*happened)) == ()
+
+
+def test_a_deal_that_nobody_knows_does_not_rot():
+    with pytest.raises(DealUnknown):
+        decide(LetDealRot(NOW), given())

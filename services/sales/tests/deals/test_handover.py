@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from crm_chassis.effects.webhook import Endpoint
+import pytest
+from crm_chassis.effects.sending import Sender
+from pydantic import SecretStr
 from receiving import http_receiver
-from sales.bootstrap import effects_of, sender_of
+from sales.bootstrap import channels_of, following_of
 from standardwebhooks.webhooks import Webhook
 from summing import HeldLease
 from told import NOW
@@ -16,10 +18,23 @@ from told import NOW
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # a test's
 
 
-async def test_the_back_office_is_told_of_a_deal_that_was_won(sales):
+@pytest.fixture
+def calls():
+    with http_receiver() as receiver:
+        yield receiver
+
+
+async def test_the_back_office_is_told_of_a_deal_that_was_won(sales, calls):
     lease: Any = HeldLease()
-    effects = effects_of(sales.core, lease)
-    while await effects.turn():
+    settings = sales.settings.model_copy(
+        update={
+            "back_office_url": calls.url,
+            "back_office_secret": SecretStr(SECRET),
+            "back_office_inside": True,
+        }
+    )
+    following = following_of(settings, sales.core, lease)
+    while await following.turn():
         pass
     customer = await sales.customer()
     lost, won = await sales.open(customer), await sales.open(customer)
@@ -27,15 +42,16 @@ async def test_the_back_office_is_told_of_a_deal_that_was_won(sales):
     amount = {"amount": "1200.50", "currency": "EUR"}
 
     await sales.http.post(f"{won}/won", json={"won_on": "2026-05-04", "amount": amount})
-    while await effects.turn():
+    while await following.turn():
         pass
     sales.now[0] = NOW + timedelta(days=365 * 200)  # whatever is due by then
-    with http_receiver() as calls:
-        async with httpx.AsyncClient() as client:
-            endpoint = Endpoint(calls.url, SECRET, inside=True)
-            sender = sender_of(endpoint, sales.core, lease=lease, owner="one", client=client)
-            await sender.turn()
-            await sender.turn()
+    async with httpx.AsyncClient() as client:
+        channels = channels_of(settings, sales.core, client)
+        sender = Sender(
+            pool=sales.pool, channels=channels, lease=lease, owner="one", clock=sales.core.clock
+        )
+        await sender.turn()
+        await sender.turn()
 
     [(headers, body)] = calls.came
     assert (

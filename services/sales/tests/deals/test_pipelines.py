@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 
@@ -23,6 +24,9 @@ def with_stage(**fields):
     return json.dumps(data)
 
 
+BAD_DURATIONS = (
+    "", "P", "PT", "PT0S", "P0D", "P1M", "P1Y", "P14", "14 days", "-P1D", "P4000D", "PT٢S", 14,
+)  # fmt: skip
 STAGE = {"name": "x", "probability": 1}
 
 
@@ -62,6 +66,28 @@ def test_a_stage_is_found_by_its_name_and_its_pipelines():
 
 
 @pytest.mark.parametrize(
+    ("told", "stays"),
+    [
+        ("P14D", timedelta(days=14)),
+        ("P2W", timedelta(days=14)),
+        ("P1DT12H", timedelta(hours=36)),
+        ("PT2S", timedelta(seconds=2)),
+    ],
+)
+def test_how_long_a_deal_may_stand_in_a_stage_is_a_duration(told, stays):
+    pipelines = read_pipelines(with_stage(rots_after=told))
+
+    assert pipelines.pipelines[0].stages[0].rots_after == stays
+
+
+def test_what_timers_follow_from_changes_with_how_long_deals_may_stand_and_with_nothing_else():
+    same, other = with_stage(probability=0.2), with_stage(rots_after="P11D")
+
+    assert read_pipelines(same).durations == PIPELINES.durations
+    assert read_pipelines(other).durations != PIPELINES.durations
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "JSON"),
@@ -83,8 +109,7 @@ def test_a_stage_is_found_by_its_name_and_its_pipelines():
         (with_stage(probability=None), "probability"),
         (with_stage(requires=["budget"]), "requires"),
         (with_stage(requires=["amount", "amount"]), "requires amount stands there twice"),
-        (with_stage(rotting_days=0), "rotting_days"),
-        (with_stage(rotting_days=4000), "rotting_days"),
+        *((with_stage(rots_after=one), "rots_after") for one in BAD_DURATIONS),
     ],
 )
 def test_pipelines_that_cannot_be_used_are_refused_with_what_is_wrong(text, said):

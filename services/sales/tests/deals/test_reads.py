@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 from crm_events.contacts import LinkReason, PersonLinked
 from sales.accounts import directory
+from sales.bootstrap import timers_of
+from summing import HeldLease
 from told import NOW, OTHER, OWNER
 
 EURO = {"amount": "100.50", "currency": "EUR"}
@@ -46,7 +48,8 @@ async def test_a_deal_is_shown_as_its_events_made_it(sales):
         "pipeline": "short",
         "stage": "order",
         "stage_since": "2026-05-04T12:05:00Z",
-        "rotting": False,
+        "days_in_stage": 0,
+        "rotted": False,
         "status": "open",
         "probability": "0.9",
         "amount": {"amount": "21.00", "currency": "EUR"},
@@ -242,7 +245,8 @@ async def test_a_board_sums_what_is_open_by_stage_and_currency(sales):
             "stage": "lead",
             "probability": "0.1",
             "deals": 4,
-            "rotting": 0,
+            "rotted": 0,
+            "longest_days": 0,
             "sums": [
                 {"currency": "EUR", "amount": "100.500001", "weighted": "10.0500001"},
                 {"currency": "USD", "amount": "10", "weighted": "1.0"},
@@ -252,35 +256,48 @@ async def test_a_board_sums_what_is_open_by_stage_and_currency(sales):
             "stage": "offer",
             "probability": "0.5",
             "deals": 1,
-            "rotting": 0,
+            "rotted": 0,
+            "longest_days": 0,
             "sums": [{"currency": "EUR", "amount": "100.50", "weighted": "50.250"}],
         },
-        {"stage": "order", "probability": "0.9", "deals": 0, "rotting": 0, "sums": []},
+        {
+            "stage": "order",
+            "probability": "0.9",
+            "deals": 0,
+            "rotted": 0,
+            "longest_days": None,
+            "sums": [],
+        },
     ]
 
 
-async def test_a_deal_that_stays_too_long_in_its_stage_is_rotting(sales):
-    ann = await sales.customer()
-    old = await sales.open(ann)
+async def test_a_deal_that_stays_too_long_in_its_stage_rots_until_it_moves(sales):
+    timers = timers_of(sales.settings, sales.core, HeldLease())
+    old = await sales.open(
+        await sales.customer(), title="Old", amount=EURO, expected_close="2026-06-30"
+    )
+    sales.now[0] = NOW + timedelta(days=10) - timedelta(microseconds=1)
+    await timers.turn()
+    in_time = await listed(sales, rotted=True)
     sales.now[0] = NOW + timedelta(days=10)
-    on_the_day = (await shown_rotting(sales, old), await rotting_on_board(sales))
+    await sales.open(UUID(int=1), title="Young")
 
-    sales.now[0] += timedelta(seconds=1)
-    young = await sales.open(ann)
-    rotten = (await shown_rotting(sales, old), await rotting_on_board(sales))
+    await timers.turn()
+    await timers.turn()
 
-    assert (on_the_day, rotten) == ((False, 0), (True, 1))
-    assert not await shown_rotting(sales, young)
+    assert (in_time, await listed(sales, rotted=True)) == ([], ["Old"])
+    assert await listed(sales, rotted=False) == ["Young"]
+    told = (await sales.http.get(old)).json()
+    assert (told["rotted"], told["days_in_stage"], told["version"]) == (True, 10, 2)
+    assert await on_board(sales) == [(1, 10), (0, None), (0, None)]
+    await sales.http.post(f"{old}/stage", json={"stage": "offer"})
+    assert await listed(sales, rotted=True) == []
+    assert await on_board(sales) == [(0, 0), (0, 0), (0, None)]
 
 
-async def shown_rotting(sales, deal):
-    await sales.fold()
-    return (await sales.http.get(deal)).json()["rotting"]
-
-
-async def rotting_on_board(sales):
+async def on_board(sales):
     board = (await sales.http.get("/pipelines/short/board")).json()
-    return sum(stage["rotting"] for stage in board["stages"])
+    return [(stage["rotted"], stage["longest_days"]) for stage in board["stages"]]
 
 
 async def test_a_stage_that_the_pipeline_has_no_more_still_shows_its_deals(sales):
@@ -295,10 +312,11 @@ async def test_a_stage_that_the_pipeline_has_no_more_still_shows_its_deals(sales
         "stage": "former",
         "probability": None,
         "deals": 1,
-        "rotting": 0,
+        "rotted": 0,
+        "longest_days": 0,
         "sums": [{"currency": "EUR", "amount": "100.50", "weighted": None}],
     }
-    assert (told["probability"], told["rotting"]) == (None, False)
+    assert (told["probability"], told["days_in_stage"]) == (None, 0)
 
 
 async def test_a_pipeline_that_is_unknown_has_no_board(sales):
@@ -316,6 +334,6 @@ async def test_pipelines_are_told_as_data(sales):
         "name": "offer",
         "probability": "0.5",
         "requires": ["amount", "expected_close"],
-        "rotting_days": None,
+        "rots_after": None,
     }
     assert told[0]["loss_reasons"] == ["price", "timing"]

@@ -45,7 +45,10 @@ class Decider(Generic[C, S]):
 
     `decide` gives the events that follow from a command, or raises a `Refusal`; `evolve` the state
     after an event; `timers` those that a stream in this state has; `ring` the command that a timer
-    stands for. `evolve` is given the event with its envelope: times are the envelope's.
+    stands for. `evolve` is given the event with the instant it occurred at.
+
+    Timers can be made anew from the log, so a kind that has some names what its streams begin with,
+    and a `basis`: what timers follow from beside the state, in a text that changes with it.
     """
 
     name: str  # of the kind of stream; timers are kept under it, so it never changes
@@ -58,6 +61,12 @@ class Decider(Generic[C, S]):
     """Do its decisions read personal fields?"""
     timers: Callable[[S], tuple[Timer, ...]] = _no_timers
     ring: Callable[[UUID, Timer], C] = _no_ring
+    begins: tuple[type[Event], ...] = ()
+    basis: str = ""
+
+    def __post_init__(self) -> None:
+        if self.timers is not _no_timers and not self.begins:
+            raise TypeError(f"{self.name} has timers: name the events that its streams begin with")
 
 
 @dataclass(frozen=True)  # as above

@@ -38,10 +38,14 @@ where t.stream_id = u.stream_id and t.name = u.name
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What led to a decision: when it happened, and what travels with its events."""
+    """What led to a decision: when it happened, and what travels with its events.
+
+    `id_of` gives the ids of the events that follow, by their number; None: they are minted.
+    """
 
     occurred_at: datetime
     meta: Mapping[str, str] = field(default_factory=dict[str, str])
+    id_of: Callable[[int], UUID] | None = None
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class _Stream(Generic[S]):
     state: S
     timers: frozenset[Timer]  # as it was read
     partition_key: UUID | None
+    event_ids: frozenset[UUID]  # of those that were read
     events: list[NewEvent] = field(default_factory=list[NewEvent])
 
 
@@ -80,20 +85,24 @@ class Draft:
         stream = self._streams[stream_id]
         return stream.version + len(stream.events)
 
+    async def holds(self, decider: Decider[Any, Any], stream_id: UUID, event_id: UUID) -> bool:
+        """Was this event in the stream when it was read?"""
+        return event_id in (await self._read(decider, stream_id)).event_ids
+
     async def apply(
         self, decider: Decider[C, S], stream_id: UUID, command: C, *, cause: Cause
     ) -> tuple[Event, ...]:
         """Decide, and note what follows. Raises the decider's refusals: nothing is noted then."""
         stream = await self._read(decider, stream_id)
         events = decider.decide(command, stream.state)
-        for event in events:
+        for number, event in enumerate(events):
             if stream.partition_key is None:
                 stream.partition_key = decider.partition_key(event)
             stream.state = decider.evolve(stream.state, event, cause.occurred_at)
             stream.events.append(
                 NewEvent(
                     event=event,
-                    event_id=self._mint_id(),
+                    event_id=self._mint_id() if cause.id_of is None else cause.id_of(number),
                     occurred_at=cause.occurred_at,
                     partition_key=stream.partition_key,
                     meta=cause.meta,
@@ -162,9 +171,11 @@ class Draft:
         if known is not None:
             return known
         state, version, key = decider.initial, 0, None
-        for logged in await self._log.load(stream_id, opens=decider.opens):
+        loaded = await self._log.load(stream_id, opens=decider.opens)
+        for logged in loaded:
             state = decider.evolve(state, logged.event, logged.occurred_at)
             version, key = logged.stream_version, logged.partition_key
-        stream = _Stream(decider, version, state, frozenset(decider.timers(state)), key)
+        timers, event_ids = frozenset(decider.timers(state)), frozenset(e.event_id for e in loaded)
+        stream = _Stream(decider, version, state, timers, key, event_ids)
         self._streams[stream_id] = stream
         return stream

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from crm_events.errors import DestroyedKeyError, MissingKeyError
@@ -13,6 +14,7 @@ from crm_chassis import metrics
 from crm_chassis.deciding.draft import CAUSATION, CORRELATION, DEPTH, Cause, Draft
 from crm_chassis.deciding.keyed_news import KeyedNews
 from crm_chassis.deciding.refused import ERASED, Refused, noted
+from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import EventTooLargeError, VersionConflictError
 from crm_chassis.log.retried import MOST_ATTEMPTS
 from crm_chassis.projection.checkpoints import write_behind
@@ -122,10 +124,14 @@ class KeyedReaction(KeyedNews[Reacted]):
         try:
             waiting.refuse(customer_text(entry.partition_key))
             cause = self._cause(entry)
-            for directive in self._reaction.follows(entry):
+            for number, directive in enumerate(self._reaction.follows(entry)):
+                id_of = partial(self._id_of, entry.event_id, number)
+                decider, stream_id = directive.decider, directive.stream_id
+                if await draft.holds(decider, stream_id, id_of(0)):
+                    continue  # it came back from Kafka, with its cause or before it
                 try:
                     await draft.apply(
-                        directive.decider, directive.stream_id, directive.command, cause=cause
+                        decider, stream_id, directive.command, cause=replace(cause, id_of=id_of)
                     )
                 except Refusal as refusal:
                     refused.append(Refused.of(entry.event_id, refusal))
@@ -154,6 +160,10 @@ class KeyedReaction(KeyedNews[Reacted]):
             DEPTH: str(depth),
         }
         return Cause(self._clock(), meta)
+
+    def _id_of(self, event_id: UUID, directive: int, number: int) -> UUID:
+        """Of an event that follows: the same however often this is met."""
+        return derived_id(self._reaction.id, str(event_id), str(directive), str(number))
 
     def _count(self, made: Reacted) -> None:
         for outcome, count in (

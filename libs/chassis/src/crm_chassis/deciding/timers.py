@@ -12,6 +12,7 @@ from crm_chassis import metrics
 from crm_chassis.deciding.decider import Timer
 from crm_chassis.deciding.draft import Cause, Draft
 from crm_chassis.deciding.refused import ERASED, Refused, noted
+from crm_chassis.deciding.retiming import Retiming
 from crm_chassis.errors import is_dependency_error, sqlstate
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.retried import TooManyConflictsError, retried
@@ -67,6 +68,8 @@ class Timers:
         self._lease = lease
         self._clock = clock
         self._mint_id = mint_id
+        timed = [decider for decider in deciders if decider.begins]
+        self._retiming = Retiming(pool=pool, log=log, deciders=timed)
 
     async def run(self, stop: asyncio.Event, *, beat: Callable[[], None]) -> None:
         """Ring until `stop`; finishes the timer it is at."""
@@ -75,7 +78,8 @@ class Timers:
         )
 
     async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
-        """Ring what is due, at most 100; is there more at once?"""
+        """Make anew what is to be, ring what is due, at most 100; is there more at once?"""
+        more = await self._retiming.turn()
         now = self._clock()
         rows = await self._pool.fetch(DUE, now, list(self._deciders), AT_ONCE)
         late = (now - rows[0]["due_at"]).total_seconds() if rows else 0.0
@@ -86,7 +90,7 @@ class Timers:
                 return False
             timer = Timer(row["name"], row["due_at"])
             await self._ring(self._deciders[row["decider"]], row["stream_id"], timer)
-        return len(rows) == AT_ONCE
+        return more or len(rows) == AT_ONCE
 
     async def _ring(self, decider: Decider[Any, Any], stream_id: UUID, timer: Timer) -> None:
         place = (stream_id, timer.name, timer.due_at)
@@ -112,10 +116,10 @@ class Timers:
             await draft.apply(decider, stream_id, command, cause=Cause(self._clock()))
         except Refusal as refusal:
             refused.append(Refused.of(stream_id, refusal))
+        after, fence = draft.timer(stream_id, timer.name), rang
+        if after is not None and after.due_at > timer.due_at:
+            fence = Statement(AGAIN, (stream_id, timer.name, timer.due_at, after.due_at))
         if draft.appends:
-            after, fence = draft.timer(stream_id, timer.name), rang
-            if after is not None and after.due_at > timer.due_at:
-                fence = Statement(AGAIN, (stream_id, timer.name, timer.due_at, after.due_at))
             others = draft.timers(but=(stream_id, timer.name))
             try:
                 await self._log.append(
@@ -127,6 +131,6 @@ class Timers:
                 metrics.TIMERS.labels(decider=decider.name, outcome="acted").inc()
                 return
         await self._log.confirm(draft.epoch)
-        await write_behind(rang, self._pool, noted(decider.name, refused))
+        await write_behind(rang if refused else fence, self._pool, noted(decider.name, refused))
         outcome = "refused" if refused else "acted"
         metrics.TIMERS.labels(decider=decider.name, outcome=outcome).inc()

@@ -39,13 +39,13 @@ class MailServer:
 
 
 class MailChannel:
-    """`address_of` tells where somebody's mail goes, by id; None: they have no address."""
+    """`address_of` tells where somebody's mail goes, by id, or why it goes nowhere or not yet."""
 
     def __init__(
         self,
         server: MailServer,
         *,
-        address_of: Callable[[str], Awaitable[str | None]],
+        address_of: Callable[[str], Awaitable[str | Later | Never]],
         clock: Clock,
     ) -> None:
         self._server = server
@@ -56,8 +56,8 @@ class MailChannel:
         if not isinstance(message, Mail):
             return Never("this is no mail")
         address = await self._address_of(message.to)
-        if address is None:
-            return Later("whom it is for has no mail address here")
+        if not isinstance(address, str):
+            return address
         return await self._hand_over(self._written(intent_id, message, address), address)
 
     def _written(self, intent_id: UUID, mail: Mail, address: str) -> EmailMessage:

@@ -51,6 +51,8 @@ with newest as materialized (
     on conflict (stream_id) do update
         set version = greatest(s.version, excluded.version),
             last_epoch = excluded.last_epoch, last_xid = excluded.last_xid
+), told as (
+    update log_epoch e set recovered = true where e.epoch = $1 and not e.recovered
 ), moved as (
     update relay_position p
     set version = p.version + 1,

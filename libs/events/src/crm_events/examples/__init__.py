@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 SUBJECT: Final = "01998a3c-7d00-7000-8000-00000000c0de"
-"""The customer whom every example is about."""
+"""The customer whom every example is about, but those of members."""
 
-TEST_KEYS: Final[dict[str, bytes]] = {SUBJECT: bytes(range(32))}
+MEMBER: Final = "01998a3c-7d00-7000-8000-000000000b0b"
+"""The member of the company who works for that customer."""
+
+TEST_KEYS: Final[dict[str, bytes]] = {SUBJECT: bytes(range(32)), MEMBER: bytes(range(64, 96))}
 """Published, for examples and tests; seals nobody's data."""
 
 TEST_KEK: Final = Kek("test", bytes(range(32, 64)))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from crm_events.codec import SCHEMA_BASE, to_record
-from crm_events.contacts import SubjectKeyRecord
+from crm_events.contacts import MemberFact, SubjectKeyRecord
 from crm_events.envelope import Recorded
 from crm_events.examples import KEY_RECORDS, SUBJECT, TEST_KEK, TEST_KEYS
 from crm_events.examples.samples import SAMPLES
 from crm_events.keys import to_key_record, wrap
-from crm_events.sales import DealFact
+from crm_events.sales import DealFact, TaskFact
 from crm_events.sealing import seal, unseal
 from crm_events.topics import CONTRACT
 
@@ -79,17 +79,27 @@ def _add(folder: Path, name: str, content: dict[str, Any]) -> str:
     return name
 
 
+def _stream(event: Event, subject: UUID) -> UUID:
+    match event:
+        case DealFact():
+            return event.deal_id
+        case TaskFact():
+            return event.task_id
+        case _:
+            return subject
+
+
 def _example(event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
-    customer = UUID(SUBJECT)
+    subject = event.member_id if isinstance(event, MemberFact) else UUID(SUBJECT)
     event_id = uuid5(NAMESPACE_URL, f"{SCHEMA_BASE}{event.type}/v{event.version}")
-    data = seal(event, event_id=event_id, subject=customer, keys=TEST_KEYS)
+    data = seal(event, event_id=event_id, subject=subject, keys=TEST_KEYS)
     recorded = Recorded(
         event_id=event_id,
         type=event.type,
         schema_version=event.version,
-        stream_id=event.deal_id if isinstance(event, DealFact) else customer,
+        stream_id=_stream(event, subject),
         stream_version=3,
-        partition_key=customer,
+        partition_key=subject,
         occurred_at=_OCCURRED_AT,
         recorded_at=_RECORDED_AT,
         data=data,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from crm_events import analytics, contacts, sales
-from crm_events.examples import SUBJECT
+from crm_events.examples import MEMBER, SUBJECT
 from crm_events.money import Money
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CUSTOMER: Final = UUID(SUBJECT)
 _OTHER: Final = UUID("01998a3c-7d00-7000-8000-00000000beef")
-_OWNER: Final = UUID("01998a3c-7d00-7000-8000-000000000b0b")
+_OWNER: Final = UUID(MEMBER)
 _HIT: Final[dict[str, Any]] = {
     "customer_id": _CUSTOMER,
     "message_id": "ajs-next-1758800000000-5f3c",
@@ -49,6 +49,10 @@ _MAIL: Final = contacts.Identifier(
 
 _DEAL: Final[dict[str, Any]] = {
     "deal_id": UUID("01998a3c-7d00-7000-8000-00000000dea1"),
+    "customer_id": _CUSTOMER,
+}
+_TASK: Final[dict[str, Any]] = {
+    "task_id": UUID("01998a3c-7d00-5000-8000-000000007a51"),
     "customer_id": _CUSTOMER,
 }
 _EUROS: Final = Money(amount=Decimal("1250.00"), currency="EUR")
@@ -84,6 +88,12 @@ SAMPLES: Final[tuple[Event, ...]] = (
     contacts.IdAliased(**_HIT, properties={"previousId": "anonymous-5f3c"}),
     contacts.OrderCompleted(**_ORDER),
     contacts.OrderRefunded(**_ORDER),
+    contacts.MemberRegistered(member_id=_OWNER, name="Bob Example", mail="bob@kith.example"),
+    contacts.MemberChanged(
+        member_id=_OWNER, fields=("name", "mail"), name="Bob Sample", mail="bob.sample@kith.example"
+    ),
+    contacts.MemberDeactivated(member_id=_OWNER),
+    contacts.MemberReactivated(member_id=_OWNER),
     analytics.ScoreMoved(
         customer_id=_CUSTOMER,
         model="engagement",
@@ -123,4 +133,20 @@ SAMPLES: Final[tuple[Event, ...]] = (
     sales.DealLost(**_DEAL, reason="price", note="Ada found cheaper cups."),
     sales.DealReopened(**_DEAL, stage="proposal"),
     sales.DealReassigned(**_DEAL, owner_id=_OTHER, was_owner_id=_OWNER),
+    sales.DealRotted(
+        **_DEAL,
+        owner_id=_OWNER,
+        pipeline="sales",
+        stage="qualified",
+        since=datetime(2025, 9, 11, 11, 33, 20, 123456, tzinfo=UTC),
+    ),
+    sales.TaskOpened(
+        **_TASK,
+        deal_id=_DEAL["deal_id"],
+        owner_id=_OWNER,
+        kind="rotting-deal",
+        due_on=date(2025, 9, 26),
+    ),
+    sales.TaskDone(**_TASK),
+    sales.TaskReassigned(**_TASK, owner_id=_OTHER, was_owner_id=_OWNER),
 )

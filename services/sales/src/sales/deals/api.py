@@ -44,7 +44,7 @@ from sales.deals.commands import (
     WinDeal,
 )
 from sales.deals.deal import Deal
-from sales.deals.handling import Handler
+from sales.handling import Handler
 
 WRITE = Depends(requires("deals:write"))
 ProductId = Annotated[str, Path(pattern=PRODUCT_ID)]

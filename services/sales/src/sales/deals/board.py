@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 BOARD: Final = """
 select d.stage, d.currency, count(*) as deals, sum(d.amount) as amount,
        sum(d.amount * s.probability) as weighted,
-       count(*) filter (where d.stage_since < s.rots_before) as rotting
+       count(d.rotted_at) as rotted, min(d.stage_since) as longest_since
 from deal d
-left join unnest($2::text[], $3::numeric[], $4::timestamptz[])
-    as s(stage, probability, rots_before) on s.stage = d.stage
+left join unnest($2::text[], $3::numeric[]) as s(stage, probability) on s.stage = d.stage
 where d.pipeline = $1 and d.status = 'open'
 group by d.stage, d.currency
 order by d.stage, d.currency
@@ -39,16 +37,20 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One stage. `deals` and `rotting` count those without an amount too."""
+    """One stage. `deals` and `rotted` count those without an amount too.
+
+    `longest_since`: when the deal that has stood there longest came; None: there is none.
+    """
 
     stage: str
     probability: Decimal | None
     deals: int
-    rotting: int
+    rotted: int
+    longest_since: datetime | None
     sums: tuple[Sum, ...]
 
 
-async def read_board(pool: asyncpg.Pool, pipeline: Pipeline, at: datetime) -> list[Column]:
+async def read_board(pool: asyncpg.Pool, pipeline: Pipeline) -> list[Column]:
     """Every stage in order, then those that still hold deals and that the pipeline has no more."""
     stages = {stage.name: stage for stage in pipeline.stages}
     rows = await pool.fetch(
@@ -56,10 +58,6 @@ async def read_board(pool: asyncpg.Pool, pipeline: Pipeline, at: datetime) -> li
         pipeline.name,
         list(stages),
         [stage.probability for stage in stages.values()],
-        [
-            None if stage.rotting_days is None else at - timedelta(days=stage.rotting_days)
-            for stage in stages.values()
-        ],
     )
     return [
         _column(name, stages[name].probability if name in stages else None, rows)
@@ -73,7 +71,8 @@ def _column(name: str, probability: Decimal | None, rows: list[asyncpg.Record]) 
         stage=name,
         probability=probability,
         deals=sum(row["deals"] for row in own),
-        rotting=sum(row["rotting"] for row in own),
+        rotted=sum(row["rotted"] for row in own),
+        longest_since=min((row["longest_since"] for row in own), default=None),
         sums=tuple(
             Sum(row["currency"], row["amount"], row["weighted"])
             for row in own

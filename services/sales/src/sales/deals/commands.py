@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
     from uuid import UUID
 
     from crm_events.money import Money
@@ -85,6 +85,13 @@ class ReassignDeal:
     owner_id: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class LetDealRot:
+    """By then the deal may have stood in its stage for too long: its timer's command."""
+
+    by: datetime
+
+
 DealCommand = (
     OpenDeal
     | MoveDeal
@@ -96,4 +103,5 @@ DealCommand = (
     | LoseDeal
     | ReopenDeal
     | ReassignDeal
+    | LetDealRot
 )

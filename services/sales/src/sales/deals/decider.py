@@ -19,10 +19,12 @@ from crm_events.sales import (
     DealWon,
 )
 
+from sales.deals import rotting
 from sales.deals.commands import (
     AddProducts,
     ChangeAmount,
     ChangeExpectedClose,
+    LetDealRot,
     LoseDeal,
     MoveDeal,
     OpenDeal,
@@ -31,7 +33,7 @@ from sales.deals.commands import (
     ReopenDeal,
     WinDeal,
 )
-from sales.deals.deal import Status, begun, evolve
+from sales.deals.deal import Deal, Status, evolve
 from sales.deals.pipelines import Condition
 from sales.deals.products import CurrencyMismatch, total, with_lines
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from crm_events.sales import DealProduct
 
     from sales.deals.commands import DealCommand
-    from sales.deals.deal import Deal, DealEvent
+    from sales.deals.deal import DealEvent
     from sales.deals.pipelines import Pipeline, Pipelines, Stage
 
 
@@ -122,6 +124,8 @@ def decide(  # noqa: C901, PLR0911  # one case per command
             return _reopen(_known(state), name, pipelines)
         case ReassignDeal(owner_id=owner_id):
             return _reassign(_known(state), owner_id)
+        case LetDealRot(by=by):
+            return rotting.let_rot(_known(state), by, pipelines)
         case _:
             assert_never(command)
 
@@ -132,8 +136,8 @@ def deals(pipelines: Pipelines) -> Decider[DealCommand, Deal | None]:
     def decided(command: DealCommand, state: Deal | None) -> tuple[Event, ...]:
         return decide(command, state, pipelines=pipelines)
 
-    def evolved(state: Deal | None, event: Event, _: datetime) -> Deal | None:
-        return evolve(state, cast("DealEvent", event))
+    def evolved(state: Deal | None, event: Event, at: datetime) -> Deal | None:
+        return evolve(state, cast("DealEvent", event), at)
 
     return Decider(
         name="deal",
@@ -141,6 +145,10 @@ def deals(pipelines: Pipelines) -> Decider[DealCommand, Deal | None]:
         decide=decided,
         evolve=evolved,
         partition_key=lambda event: cast("DealEvent", event).customer_id,
+        timers=lambda state: rotting.timers(state, pipelines),
+        ring=lambda _, timer: LetDealRot(timer.due_at),
+        begins=(DealOpened,),
+        basis=pipelines.durations,
     )
 
 
@@ -159,7 +167,7 @@ def _open(command: OpenDeal, state: Deal | None, pipelines: Pipelines) -> tuple[
         expected_close=command.expected_close,
         owner_id=command.owner_id,
     )
-    _check_entry(begun(opened), stage)
+    _check_entry(opened, stage)
     return (opened,)
 
 
@@ -295,20 +303,20 @@ def _stage(pipeline: Pipeline, name: str) -> Stage:
     return stage
 
 
-def _check_entry(deal: Deal, stage: Stage) -> None:
+def _check_entry(deal: Deal | DealOpened, stage: Stage) -> None:
     missing = [condition for condition in stage.requires if not _meets(deal, condition)]
     if missing:
         raise EntryConditionUnmet(f"The stage {stage.name} requires: {', '.join(missing)}.")
 
 
-def _meets(deal: Deal, condition: Condition) -> bool:
+def _meets(deal: Deal | DealOpened, condition: Condition) -> bool:
     match condition:
         case Condition.AMOUNT:
             return deal.amount is not None
         case Condition.EXPECTED_CLOSE:
             return deal.expected_close is not None
         case Condition.PRODUCTS:
-            return bool(deal.products)
+            return isinstance(deal, Deal) and bool(deal.products)  # it is opened without any
         case _:
             assert_never(condition)
 

@@ -34,6 +34,7 @@ class Wanted:
     status: Status | None = None
     owner_id: UUID | None = None
     customer_ids: Sequence[UUID] | None = None
+    rotted: bool | None = None
 
 
 async def read_deal(pool: asyncpg.Pool, deal_id: UUID) -> DealRow | None:
@@ -52,9 +53,12 @@ async def read_page(
         ("d.status = ${}", (wanted.status,)),
         ("d.owner_id = ${}", (wanted.owner_id,)),
         ("d.customer_id = any(${}::uuid[])", (wanted.customer_ids,)),
+        ("(d.rotted_at is not null) = ${}", (None if wanted.rotted else wanted.rotted,)),
         ("(d.opened_at, d.deal_id) < (${}::timestamptz, ${}::uuid)", before or (None,)),
     )
     conditions, values = ["true"], list[Any]([limit])
+    if wanted.rotted:  # as the index of those has it
+        conditions.append("d.rotted_at is not null")
     for condition, given in told:
         if given[0] is not None:
             numbers = range(len(values) + 1, len(values) + 1 + len(given))

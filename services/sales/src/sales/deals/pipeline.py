@@ -14,6 +14,7 @@ from crm_events.sales import (
     DealProductsChanged,
     DealReassigned,
     DealReopened,
+    DealRotted,
     DealStageChanged,
     DealWon,
 )
@@ -53,10 +54,12 @@ deal = Table(
     Column("won_on", Date, nullable=True),
     Column("loss_reason", Text, nullable=True),
     Column("loss_note", Text, nullable=True, info={"personal": "customer_id"}),
+    Column("rotted_at", DateTime(timezone=True), nullable=True),
 )
 Index("deal_newest", deal.c.opened_at, deal.c.deal_id)
 Index("deal_of_owner", deal.c.owner_id, deal.c.opened_at, deal.c.deal_id)
 Index("deal_of_customer", deal.c.customer_id)
+Index("deal_rotted", deal.c.opened_at, deal.c.deal_id)
 Index("deal_in_stage", deal.c.pipeline, deal.c.stage, deal.c.opened_at, deal.c.deal_id)
 
 
@@ -82,6 +85,7 @@ class DealRow:
     won_on: date | None = None
     loss_reason: str | None = None
     loss_note: str | None = None
+    rotted_at: datetime | None = None  # it was found to stand in its stage for too long
 
 
 def _stream(logged: LoggedEvent[Any]) -> Key:
@@ -122,7 +126,8 @@ def move_deal(row: DealRow | None, logged: LoggedEvent[DealStageChanged]) -> Dea
     if row is None:
         return None
     version, at = logged.stream_version, logged.occurred_at
-    return replace(row, version=version, stage=logged.event.stage, stage_since=at)
+    stage = logged.event.stage
+    return replace(row, version=version, stage=stage, stage_since=at, rotted_at=None)
 
 
 @pipeline.on(DealAmountChanged)
@@ -166,6 +171,7 @@ def win_deal(row: DealRow | None, logged: LoggedEvent[DealWon]) -> DealRow | Non
         currency=currency,
         closed_at=logged.occurred_at,
         won_on=logged.event.won_on,
+        rotted_at=None,
     )
 
 
@@ -180,6 +186,7 @@ def lose_deal(row: DealRow | None, logged: LoggedEvent[DealLost]) -> DealRow | N
         closed_at=logged.occurred_at,
         loss_reason=logged.event.reason,
         loss_note=_opened(logged.event.note),
+        rotted_at=None,
     )
 
 
@@ -205,6 +212,13 @@ def reassign_deal(row: DealRow | None, logged: LoggedEvent[DealReassigned]) -> D
     if row is None:
         return None
     return replace(row, version=logged.stream_version, owner_id=logged.event.owner_id)
+
+
+@pipeline.on(DealRotted)
+def mark_rotted(row: DealRow | None, logged: LoggedEvent[DealRotted]) -> DealRow | None:
+    if row is None:
+        return None
+    return replace(row, version=logged.stream_version, rotted_at=logged.occurred_at)
 
 
 def deal_as_of(logged: Sequence[LoggedEvent[Any]], at: datetime) -> DealRow | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +22,24 @@ MOST_LOSS_REASONS: Final = 50
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Probability = Annotated[Decimal, Field(ge=0, le=1, decimal_places=4, allow_inf_nan=False)]
+
+_DURATION: Final = re.compile(
+    r"P(?!$)([0-9]{1,4}W|([0-9]{1,4}D)?(T(?=[0-9])([0-9]{1,4}H)?([0-9]{1,4}M)?([0-9]{1,5}S)?)?)",
+    re.ASCII,
+)
+
+
+def _duration(given: object) -> object:
+    if isinstance(given, timedelta) or (isinstance(given, str) and _DURATION.fullmatch(given)):
+        return given
+    raise ValueError('is a duration of ISO 8601 without months and years, such as "P14D"')
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=str),
+    Field(gt=timedelta(0), le=timedelta(days=3_650)),
+]
 
 
 class PipelinesError(Exception):
@@ -44,7 +64,7 @@ class Stage(_Data):
     name: Name
     probability: Probability
     requires: tuple[Condition, ...] = ()
-    rotting_days: int | None = Field(default=None, ge=1, le=3_650)
+    rots_after: Duration | None = None
     """A deal that stays longer than that needs a look; None: never."""
 
     @model_validator(mode="after")
@@ -86,6 +106,16 @@ class Pipelines(_Data):
     def stage(self, pipeline: str, stage: str) -> Stage | None:
         found = self.pipeline(pipeline)
         return None if found is None else found.stage(stage)
+
+    @property
+    def durations(self) -> str:
+        """How long deals may stand in their stages: a text that changes with it."""
+        return "; ".join(
+            f"{pipeline.name} {stage.name} {stage.rots_after}"
+            for pipeline in self.pipelines
+            for stage in pipeline.stages
+            if stage.rots_after is not None
+        )
 
 
 def load_pipelines(path: Path | None) -> Pipelines:

@@ -1,7 +1,7 @@
 """Deals and boards over HTTP."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -53,7 +53,8 @@ class DealAnswer(BaseModel):
     pipeline: str
     stage: str
     stage_since: datetime
-    rotting: bool  # it is longer in its stage than the pipeline says
+    days_in_stage: int | None  # whole ones; None: it is closed
+    rotted: bool  # it was found to stand there for longer than the pipeline allows
     status: Status
     probability: Decimal | None  # None: the pipeline has no such stage any more
     amount: Money | None
@@ -83,7 +84,8 @@ class BoardStage(BaseModel):
     stage: str
     probability: Decimal | None  # None: the pipeline has no such stage any more
     deals: int
-    rotting: int
+    rotted: int
+    longest_days: int | None  # of the one that has stood there longest; None: there is none
     sums: list[StageSum]
 
 
@@ -120,6 +122,7 @@ class Reads:
                 pipeline=row.pipeline,
                 stage=row.stage,
                 stage_since=row.stage_since,
+                rotted=row.rotted_at is not None,
                 status=Status(row.status),
                 amount=_money(row),
                 expected_close=row.expected_close,
@@ -150,15 +153,14 @@ class Reads:
         return found
 
     def _of_stage(self, row: DealRow, at: datetime) -> dict[str, Any]:
-        stage = self.pipelines.stage(row.pipeline, row.stage)
         status = Status(row.status)
         if status is not Status.OPEN:
-            return {"probability": CHANCE_OF_CLOSED[status], "rotting": False}
-        if stage is None:
-            return {"probability": None, "rotting": False}
-        days = stage.rotting_days
-        rotting = days is not None and row.stage_since < at - timedelta(days=days)
-        return {"probability": stage.probability, "rotting": rotting}
+            return {"probability": CHANCE_OF_CLOSED[status], "days_in_stage": None}
+        stage = self.pipelines.stage(row.pipeline, row.stage)
+        return {
+            "probability": None if stage is None else stage.probability,
+            "days_in_stage": _days(row.stage_since, at),
+        }
 
 
 def reads_routes(reads: Reads) -> APIRouter:
@@ -174,6 +176,9 @@ def reads_routes(reads: Reads) -> APIRouter:
         stage: Name | None = None,
         status: Status | None = None,
         owner_id: UUID | None = None,
+        rotted: Annotated[
+            bool | None, Query(description="Have they stood in their stage for too long?")
+        ] = None,
         customer_id: Annotated[
             UUID | None, Query(description="Deals of everyone who is one person with them.")
         ] = None,
@@ -181,7 +186,7 @@ def reads_routes(reads: Reads) -> APIRouter:
         """The deals that were opened last, those that all of the parameters fit."""
         before = read_cursor(PLACE, paging.cursor)
         members = None if customer_id is None else await reads.group(customer_id)
-        wanted = Wanted(pipeline, stage, status, owner_id, members)
+        wanted = Wanted(pipeline, stage, status, owner_id, members, rotted)
         rows = await read_page(reads.pool, wanted, before=before, limit=paging.limit)
         full = len(rows) == paging.limit
         return Page[DealAnswer](
@@ -221,21 +226,28 @@ def _add_pipelines(router: APIRouter, reads: Reads) -> None:
     async def board(name: Name) -> Board:
         """What is open in each stage of a pipeline: how many, what sums, and how likely."""
         at = reads.clock()
-        columns = await read_board(reads.pool, reads.named(name), at)
-        return Board(pipeline=name, at=at, stages=[_stage(column) for column in columns])
+        columns = await read_board(reads.pool, reads.named(name))
+        return Board(pipeline=name, at=at, stages=[_stage(column, at) for column in columns])
 
 
-def _stage(column: Column) -> BoardStage:
+def _stage(column: Column, at: datetime) -> BoardStage:
+    since = column.longest_since
     return BoardStage(
         stage=column.stage,
         probability=column.probability,
         deals=column.deals,
-        rotting=column.rotting,
+        rotted=column.rotted,
+        longest_days=None if since is None else _days(since, at),
         sums=[
             StageSum(currency=one.currency, amount=one.amount, weighted=one.weighted)
             for one in column.sums
         ],
     )
+
+
+def _days(since: datetime, at: datetime) -> int:
+    """Whole days; none where the clocks of two processes differ."""
+    return max(0, (at - since).days)
 
 
 def _money(row: DealRow) -> Money | None:

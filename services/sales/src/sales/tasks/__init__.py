@@ -1,0 +1,1 @@
+"""Tasks: what colleagues are to do about deals, and who tells them."""
