@@ -35,7 +35,7 @@ demo: $(READY) ## stream real purchase history through everything (FULL=1: all o
 test: $(READY) ## every tier but the long ones, on real servers (ARGS=... goes to pytest)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-fault: $(READY) ## faults under load, judged (ROUNDS=100 SEED=n FAULTS=relay.,brokers.kill LONG_OUTAGE=600)
+fault: $(READY) ## faults under load, judged (ROUNDS=100 SEED=n FAULTS=relay.,postgres.kill LONG_OUTAGE=600)
 	@$(BIN)/python -m tests.fault $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(FAULTS),--faults $(FAULTS)) $(if $(LONG_OUTAGE),--long-outage $(LONG_OUTAGE))
 

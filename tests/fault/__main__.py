@@ -62,7 +62,7 @@ def main(
 
     def told(this: Round) -> None:
         verdict.write(file)
-        state = "clean" if this.clean else f"NOT CLEAN {this.broken or ''} {this.counts.examples}"
+        state = "clean" if this.clean else f"NOT CLEAN {this.wrong}"
         level = "-" if this.level_s is None else f"{this.level_s:.1f} s"
         spent = this.healed_s - this.began_s
         console.print(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.faults import (
+    deciding,
+    effects,
     full_disk,
     groups,
     kill_points,
@@ -12,6 +14,7 @@ from tests.fault.faults import (
     network,
     poison,
     processes,
+    records,
     restore,
     servers,
     topics,
@@ -30,9 +33,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *groups.FAULTS,
     *network.FAULTS,
     *topics.FAULTS,
+    *records.FAULTS,
     *poison.FAULTS,
     *restore.FAULTS,
     *leaders.FAULTS,
+    *effects.FAULTS,
+    *deciding.FAULTS,
 )
 
 

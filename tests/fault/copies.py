@@ -125,6 +125,12 @@ class Copies:
             gone = len(events) - self.taken[place]
             counts.found("lost", max(0, gone), f"{place[0]}/{place[1]}: {gone} not in {self.where}")
 
+    def stuck(self, published: Published, counts: Counts) -> None:
+        """Count the places that were not taken to their end."""
+        for place, events in published.events.items():
+            behind = self.taken[place] < len(events)
+            counts.found("stuck", int(behind), f"{place[0]}/{place[1]} in {self.where}")
+
 
 def lost(load: Load, bearers: Bearers, counts: Counts) -> None:
     """What was acknowledged and is not in the publisher's log; what is there and was never sent."""

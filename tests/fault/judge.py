@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -13,12 +12,18 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.fault import fold
 from tests.fault.copies import START, Bearers, Copies, Counts, Published, compare_keys, lost
-from tests.fault.fold import Scored
+from tests.fault.models import (
+    Expected,
+    Scores,
+    compare_people,
+    compare_timeline,
+    kept_aside,
+    unseen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.fault.load import Sent
     from tests.fault.world import World
 
 PUBLISHES: Final = {
@@ -42,6 +47,30 @@ from log l where l.sequence is not null
   and (l.epoch, l.xid, l.gp) > ($1::int, $2::text::xid8, $3::bigint)
 order by l.epoch, l.xid, l.gp
 """
+UNFOLDED: Final = """
+select coalesce(max(n), 0) from projection_checkpoint c, lateral (
+    select count(*) as n from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp)) x
+"""
+# Events that belong in a timeline, its entries, and how many of the events have none.
+TIMELINE: Final = """
+with own as materialized (
+    select l.event_id from log l
+    where l.sequence is null and l.topic is not null and l.type <> all($1::text[]))
+select (select count(*) from own), (select count(*) from timeline_entry),
+       (select count(*) from own where not exists (
+           select from timeline_entry t where t.event_id = own.event_id))
+"""
+REGISTERED: Final = """
+select (select count(*) from log where type = 'contacts.person.registered'),
+       (select count(*) from person)
+"""
+SCORE: Final = "select customer_id, s, s_negative, counted from score"
+ENGAGEMENT: Final = "select customer_id, s, s_negative, counted from engagement"
+STANDING: Final = "select customer_id, s_net, members from standing"
+# Nobody bought in another currency: such a row would come last, in the place of the right one.
+BUYING: Final = """
+select customer_id, orders, spent, refunds, refunded from buying order by currency = 'EUR' desc
+"""
 
 
 class Judge:
@@ -56,6 +85,7 @@ class Judge:
 
     def forget(self) -> None:
         """Read the logs anew next time: they were put back. Kafka was not."""
+        self._scores = Scores(self._model)
         self._published = {service: Published() for service in PUBLISHES}
         self._bearers = Bearers()
         self._heard = {service: Copies(f"{service}' log") for service in PUBLISHES}
@@ -78,7 +108,6 @@ class Judge:
             await self._count_kept_aside(by_name.values(), counts)
             await self._compare_contacts(contacts, counts)
             await self._compare_analytics(other, counts)
-            await self._compare_scores(contacts, counts)
             kept = [set(map(tuple, await one.fetch(KEYS))) for one in (contacts, other)]
             compare_keys(*kept, counts)
         return counts
@@ -108,14 +137,12 @@ class Judge:
             published = self._published[publisher]
             copies.take(place, row["sequence"], row["event_id"], published, counts)
         copies.missing(self._published[publisher], counts)
-        for place, events in self._published[publisher].events.items():
-            behind = copies.taken[place] < len(events)
-            counts.found("stuck", int(behind), f"{place[0]}/{place[1]} in {listener}")
+        copies.stuck(self._published[publisher], counts)
 
     async def _read_topics(self, counts: Counts) -> None:
         """First occurrences by number, as a reader that drops repeats takes them."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._world.kafka.bootstrap, enable_auto_commit=False
+            bootstrap_servers=self._world.bootstrap, enable_auto_commit=False
         )
         await consumer.start()
         try:
@@ -155,124 +182,48 @@ class Judge:
 
     async def _count_unseen(self, by_name: dict[str, Any], counts: Counts) -> None:
         """Rows that some projection had not folded 60 s after the heal."""
-        unfolded = """
-            select coalesce(max(n), 0) from projection_checkpoint c, lateral (
-                select count(*) as n from log l
-                where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp)) x"""
-        for service, connection in by_name.items():
-            count = await connection.fetchval(unfolded)
-            counts.found("unseen", count, f"{count} rows of {service} not folded in time")
-        if not counts.unseen:
-            counts.found("unseen", 1, "not level within 60 s of the heal")
+        behind = {name: await one.fetchval(UNFOLDED) for name, one in by_name.items()}
+        unseen(behind, counts)
 
     async def _count_kept_aside(self, connections: Iterable[Any], counts: Counts) -> None:
-        kept = 0
-        for connection in connections:
-            kept += await connection.fetchval("select count(*) from quarantine")
-        beyond = kept - self._world.notes.quarantined
-        counts.found("quarantined", abs(beyond), f"{kept} kept aside")
+        kept = [await one.fetchval("select count(*) from quarantine") for one in connections]
+        kept_aside(kept, self._world.notes.quarantined, counts)
 
     # --- projections ----------------------------------------------------------------------
 
+    def _expected(self) -> Expected:
+        load = self._world.load
+        return Expected(load, self._bearers, self._scores.of(load, self._bearers))
+
     async def _compare_contacts(self, connection: Any, counts: Counts) -> None:
         """timeline: an entry per event; directory: a row per person, linked and as was told."""
-        lacking = await connection.fetchval(
-            """
-            select count(*) from log l
-            where l.sequence is null and l.topic is not null and l.type <> all($1::text[])
-            and not exists (select from timeline_entry t where t.event_id = l.event_id)""",
-            self._world.notes.unknown_types,
-        )
-        counts.found("wrong_rows", lacking, f"{lacking} events are in no timeline")
-        more = await connection.fetchval(
-            """
-            select (select count(*) from timeline_entry)
-                 - (select count(*) from log where sequence is null and topic is not null
-                    and type <> all($1::text[]))""",
-            self._world.notes.unknown_types,
-        )
-        counts.found("wrong_rows", max(0, more), f"{more} timeline entries too many")
-        registered = await connection.fetchval(
-            "select count(*) from log where type = 'contacts.person.registered'"
-        )
-        people = await connection.fetchval("select count(*) from person")
-        counts.found("wrong_rows", abs(registered - people), f"{people} of {registered} people")
+        expected = self._expected()
+        told = await connection.fetchrow(TIMELINE, self._world.notes.unknown_types)
+        compare_timeline(*told, counts)
+        compare_people(*await connection.fetchrow(REGISTERED), counts)
         rows = await connection.fetch(PEOPLE)
-        self._compare_plans({row["customer_id"]: row["plan"] for row in rows}, counts)
+        expected.compare_plans({row["customer_id"]: row["plan"] for row in rows}, counts)
         linked = {row["customer_id"]: row["linked_into"] for row in rows if row["linked_into"]}
-        self._compare_links(linked, "directory", counts)
+        expected.compare_links(linked, "directory", counts)
+        expected.compare_sums(
+            _by_customer(await connection.fetch(SCORE)), "contacts' score", counts
+        )
 
     async def _compare_analytics(self, connection: Any, counts: Counts) -> None:
+        expected = self._expected()
         links = await connection.fetch("select customer_id, into_id from link where linked")
-        self._compare_links({row[0]: row[1] for row in links}, "links", counts)
-        found = {
-            row["customer_id"]: fold.Bought(
-                row["orders"], row["spent"], row["refunds"], row["refunded"]
-            )
-            for row in await connection.fetch("select * from buying where currency = 'EUR'")
-        }
-        for bearer, facts in self._world.load.accepted.items():
-            there = found.get(self._bearers.customer.get(bearer))
-            right = fold.bought(facts)
-            counts.found("wrong_rows", int(there != right), f"buying of {bearer}: {there}, {right}")
-        sums = await connection.fetch("select customer_id, s, s_negative, counted from engagement")
-        self._compare_sums(sums, "engagement", counts)
-        self._compare_standings(
-            await connection.fetch("select customer_id, s_net, members from standing"), counts
+        expected.compare_links({row[0]: row[1] for row in links}, "links", counts)
+        bought = _by_customer(await connection.fetch(BUYING))
+        expected.compare_buying({who: fold.Bought(*row) for who, row in bought.items()}, counts)
+        expected.compare_sums(
+            _by_customer(await connection.fetch(ENGAGEMENT)), "engagement", counts
         )
+        expected.compare_standings(_by_customer(await connection.fetch(STANDING)), counts)
 
-    async def _compare_scores(self, contacts: Any, counts: Counts) -> None:
-        rows = await contacts.fetch("select customer_id, s, s_negative, counted from score")
-        self._compare_sums(rows, "contacts' scores", counts)
 
-    def _compare_plans(self, found: dict[UUID, str | None], counts: Counts) -> None:
-        """A profile says what was told last of whoever told anything."""
-        for bearer, facts in self._world.load.accepted.items():
-            right = fold.plan(facts)
-            there = found.get(self._bearers.customer.get(bearer))
-            counts.found("wrong_rows", int(there != right), f"plan of {bearer}: {there}, {right}")
-
-    def _compare_links(self, found: dict[UUID, UUID], where: str, counts: Counts) -> None:
-        customer = self._bearers.customer
-        right = {
-            customer.get(visitor): customer.get(user) for visitor, user in self._world.load.links
-        }
-        wrong = len(right.items() ^ found.items())
-        counts.found("wrong_rows", wrong, f"{len(found)} links in {where}, {len(right)} were told")
-
-    def _compare_sums(self, rows: Sequence[Any], where: str, counts: Counts) -> None:
-        found = {row["customer_id"]: (row["s"], row["s_negative"], row["counted"]) for row in rows}
-        for bearer, right in self._scores().items():
-            there = found.get(self._bearers.customer.get(bearer))
-            agrees = there is not None and right.agrees(*there)
-            counts.found("wrong_rows", int(not agrees), f"{where} of {bearer}: {there}, {right}")
-
-    def _compare_standings(self, rows: Sequence[Any], counts: Counts) -> None:
-        customer = self._bearers.customer
-        scores = self._scores()
-        groups: dict[str, list[str]] = {user: [user] for user in scores if "v" not in user}
-        joined = dict(self._world.load.links)
-        for bearer in scores:
-            groups.setdefault(joined.get(bearer, bearer), []).extend(
-                [bearer] if "v" in bearer and bearer in joined else []
-            )
-        found = {row["customer_id"]: (row["s_net"], row["members"]) for row in rows}
-        for root, members in groups.items():
-            right = fold.net(scores[one] for one in members or [root])
-            there = found.get(customer.get(root), (None, 0))
-            count = 0 if right is None else len(members or [root])
-            agrees = fold.close(there[0], right) and there[1] == count
-            said = f"standing of {root}: {there}, {(right, count)}"
-            counts.found("wrong_rows", int(not agrees), said)
-
-    def _scores(self) -> dict[str, Scored]:
-        def recorded_at(fact: Sent) -> datetime:
-            return self._bearers.recorded_at.get((fact.bearer, fact.number), fact.at)
-
-        return {
-            bearer: fold.scored(facts, self._model, recorded_at)
-            for bearer, facts in self._world.load.accepted.items()
-        }
+def _by_customer(rows: Iterable[Any]) -> dict[UUID, Any]:
+    """The other columns of rows whose first is the customer."""
+    return {row[0]: tuple(row)[1:] for row in rows}
 
 
 async def _rows(connection: Any, sql: str, after: tuple[int, int, int]) -> Any:

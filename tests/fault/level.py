@@ -55,9 +55,8 @@ async def _is_level(world: World) -> bool:
                 and await contacts.fetchval(KEYS) == await analytics.fetchval(KEYS)
             ):
                 return False
-        workers = [one for one in world.processes if one.service.role == "worker" and one.alive]
         # One that is out of its group leaves its work to the others, and would not be missed.
-        return all([await one.hears() for one in workers])
+        return all([await one.hears() for one in world.workers])
     except AWAY:
         return False
 

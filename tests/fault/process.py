@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +16,15 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
+
     from demo.running import Service
     from tests.fault.proxy.postgres import PostgresProxy
 
 EXIT_SECONDS: Final = 20.0
 LOOK_EVERY_SECONDS: Final = 0.01
 ANSWER_SECONDS: Final = 2.0
+HOLDING: Final = re.compile(r"^kith_inbox_holding\{[^}]*\} 1\.0$", re.MULTILINE)
 
 
 @dataclass
@@ -28,6 +34,7 @@ class Process:
     name: str
     service: Service
     postgres: PostgresProxy
+    note: Callable[[str], None]
     _told_to_end: bool = False
 
     @property
@@ -48,11 +55,13 @@ class Process:
         """Start it, and wait until it is ready."""
         self.start_soon()
         await asyncio.to_thread(self.service.wait_ready)
+        self.note(f"{self.name} ready")
 
     def start_soon(self) -> None:
         """Start it; what it needs may be away."""
         self._told_to_end = False
         self.service.start()
+        self.note(f"{self.name} begun")
 
     async def kill(self) -> None:
         """SIGKILL; nothing of it is left when this returns."""
@@ -60,12 +69,14 @@ class Process:
         self._told_to_end = True
         os.kill(self.pid, signal.SIGKILL)
         await self.ended()
+        self.note(f"{self.name} killed")
 
     def terminate(self) -> None:
         """SIGTERM: asked to end."""
         assert self.alive, f"{self.name} was gone before it was asked to end"
         self._told_to_end = True
         os.kill(self.pid, signal.SIGTERM)
+        self.note(f"{self.name} asked to end")
 
     async def ended(self, within_seconds: float = EXIT_SECONDS) -> int:
         """Wait until it has ended; its exit code."""
@@ -76,12 +87,19 @@ class Process:
         """SIGSTOP; it stands when this returns."""
         os.kill(self.pid, signal.SIGSTOP)
         async with asyncio.timeout(EXIT_SECONDS):
-            while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
+            while not self.is_frozen:
                 await asyncio.sleep(LOOK_EVERY_SECONDS)
+        self.note(f"{self.name} frozen")
+
+    @property
+    def is_frozen(self) -> bool:
+        return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     def thaw(self) -> None:
-        """SIGCONT."""
-        os.kill(self.pid, signal.SIGCONT)
+        """SIGCONT; nothing happens to one that runs."""
+        if self.is_frozen:
+            os.kill(self.pid, signal.SIGCONT)
+            self.note(f"{self.name} thawed")
 
     async def hears(self) -> bool:
         """Has its group given it partitions?"""
@@ -93,14 +111,26 @@ class Process:
 
     async def metric(self, name: str, **labels: str) -> float:
         """What it tells of itself: the sum of the samples of this name that bear the labels."""
+        return sum(sample.value for sample in await self.samples(name, **labels))
+
+    async def samples(self, name: str, **labels: str) -> list[Sample]:
+        """What it tells of itself under this name, of what bears the labels."""
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
             answer = await client.get(f"{self.service.url}/metrics")
-        return sum(
-            sample.value
+        return [
+            sample
             for family in text_string_to_metric_families(answer.raise_for_status().text)
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        ]
+
+    async def holding(self, client: httpx.AsyncClient) -> int:
+        """How many partitions it holds; 0 of one that does not answer, for nobody knows."""
+        try:
+            answer = await client.get(f"{self.service.url}/metrics")
+        except httpx.TransportError:
+            return 0
+        return len(HOLDING.findall(answer.text))
 
     def rss_bytes(self) -> int:
         """Its resident memory; 0 where it does not run."""
@@ -111,3 +141,15 @@ class Process:
 
     def last_words(self) -> str:
         return self.service.last_words()
+
+
+@asynccontextmanager
+async def frozen(*processes: Process) -> AsyncGenerator[None]:
+    """These stand while the body runs."""
+    for process in processes:
+        await process.freeze()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.thaw()

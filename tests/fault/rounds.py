@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -16,7 +15,7 @@ from tests.fault.judge import Judge
 from tests.fault.level import LEVEL_SECONDS, level
 from tests.fault.load import RefusedError
 from tests.fault.verdict import Round
-from tests.fault.world import AWAY
+from tests.fault.watching import holding, watched
 
 if TYPE_CHECKING:
     from tests.fault.fault import Fault
@@ -25,13 +24,8 @@ if TYPE_CHECKING:
 
 BEFORE_SECONDS: Final = 1.5
 AFTER_SECONDS: Final = 1.5
-SAMPLE_SECONDS: Final = 0.1
 LONGEST_FAULT_SECONDS: Final = 240.0
 """Of a fault, beside the long outage that it may hold."""
-
-MOVED: Final = """
-select extract(epoch from min(moved_at))::float8 from projection_checkpoint
-"""
 
 
 def missing_needs(fault: Fault) -> str | None:
@@ -69,21 +63,26 @@ async def run_rounds(
     for number, fault in enumerate(faults, start=1):
         this = Round(number, fault.name, time.monotonic() - began)
         rng = random.Random(f"{verdict.seed}-{number}")  # noqa: S311  # a repeatable fault
+        this.timeline = world.timeline.begin()
         verdict.rounds.append(this)
-        async with _load(world, this), _pauses(world, this):
+        async with _load(world, this), watched(world, this):
             await asyncio.sleep(BEFORE_SECONDS)
             try:
                 async with asyncio.timeout(LONGEST_FAULT_SECONDS + world.long_outage_seconds):
                     await fault.run(world, rng)
             except Exception as error:  # noqa: BLE001  # told with its round; the others go on
                 this.tell(f"{type(error).__name__}: {error}")
+            world.timeline.note("healing")
             for name in await _heal(world):
                 this.tell(f"{name} had ended by itself")
             healed = time.monotonic()
             this.healed_s = healed - began
+            world.timeline.note("healed")
             await asyncio.sleep(AFTER_SECONDS)
         if await level(world, LEVEL_SECONDS - (time.monotonic() - healed)):
             this.level_s = time.monotonic() - healed
+            world.timeline.note("level")
+        this.holding.at_end = await holding(world)
         if fault.spoils:
             judge.forget()
         this.counts = await judge.verdict(level=this.level_s is not None)
@@ -125,30 +124,3 @@ async def _heal(world: World) -> list[str]:
         if process.alive:
             process.thaw()
     return await world.supervise()
-
-
-@asynccontextmanager
-async def _pauses(world: World, this: Round) -> AsyncGenerator[None]:
-    """Note the longest time for which a projection of analytics did not move."""
-    sampling = asyncio.create_task(_sample(world, this))
-    try:
-        yield
-    finally:
-        sampling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sampling
-
-
-async def _sample(world: World, this: Round) -> None:
-    last = time.time()
-    while True:
-        try:
-            async with world.database("analytics") as connection:
-                while True:
-                    moved = await connection.fetchval(MOVED, timeout=5)
-                    last = max(last, moved or 0.0)
-                    this.pause_s = max(this.pause_s, time.time() - last)
-                    await asyncio.sleep(SAMPLE_SECONDS)
-        except AWAY:
-            this.pause_s = max(this.pause_s, time.time() - last)
-            await asyncio.sleep(SAMPLE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,17 @@ from tests.fault.copies import Bearers, Copies, Counts, Published, compare_keys,
 from tests.fault.faults.processes import FAULTS
 from tests.fault.fold import Scored
 from tests.fault.load import Load, Sent
+from tests.fault.models import (
+    Expected,
+    Scores,
+    compare_people,
+    compare_timeline,
+    kept_aside,
+    unseen,
+)
 from tests.fault.rounds import schedule
-from tests.fault.verdict import Round, Verdict
+from tests.fault.timeline import Timeline
+from tests.fault.verdict import Holding, Round, Verdict
 
 AT = datetime(2026, 9, 1, tzinfo=UTC)
 PLACE = ("contacts.purchases", 3)
@@ -131,6 +141,143 @@ def test_a_key_that_is_not_copied_as_it_is_is_found(copied, wrong):
     assert counts.wrong_rows == wrong
 
 
+def test_a_place_that_was_not_heard_to_its_end_is_stuck():
+    published = Published()
+    published.events[PLACE] = [ONE, TWO]
+    copies = Copies("a log")
+    there, behind = Counts(), Counts()
+    copies.take(PLACE, 1, ONE, published, behind)
+
+    copies.stuck(published, behind)
+    copies.take(PLACE, 2, TWO, published, there)
+    copies.stuck(published, there)
+
+    assert behind.stuck == 1
+    assert "contacts.purchases/3" in behind.examples[0]
+    assert there.clean
+
+
+@pytest.mark.parametrize(
+    ("behind", "count"), [({"contacts": 0, "analytics": 7}, 7), ({"contacts": 0}, 1)]
+)
+def test_what_was_not_folded_in_time_is_unseen_and_so_is_whatever_else_was_late(behind, count):
+    counts = Counts()
+
+    unseen(behind, counts)
+
+    assert counts.unseen == count
+    assert not counts.clean
+
+
+@pytest.mark.parametrize(("kept", "wrong"), [((1, 1), 0), ((1, 2), 1), ((1, 0), 1)])
+def test_records_kept_aside_are_those_that_a_fault_sent(kept, wrong):
+    counts = Counts()
+
+    kept_aside(kept, 2, counts)
+
+    assert counts.quarantined == wrong
+    assert counts.clean == (not wrong)
+
+
+MODEL = {
+    "landmark": "2026-09-01T00:00:00+00:00",
+    "half_life_days": 30,
+    "kinds": [
+        {"name": "purchase", "weight": 20},
+        {"name": "page", "weight": 1},
+        {"name": "identify", "weight": 1},
+    ],
+}
+BOUGHT = fold.Bought(1, Decimal("1.10"), 0, Decimal(0))
+STRANGER = UUID(int=99)
+
+
+def of_two() -> Expected:
+    """A customer who bought and told their plan, and the visitor who they had been."""
+    load, bearers = Load(SEED, AT, "", ""), Bearers()
+    load.accepted["c1"] = [
+        Sent("c1", 1, "purchase", AT, Decimal("1.10")),
+        Sent("c1", 2, "identify", AT),
+    ]
+    load.accepted["c1v1"] = [Sent("c1v1", 1, "page", AT)]
+    load.links = {("c1v1", "c1")}
+    bearers.customer = {"c1": CUSTOMER, "c1v1": OTHER}
+    return Expected(load, bearers, Scores(MODEL).of(load, bearers))
+
+
+LOG_21, LOG_22 = 3.044522437723423, 3.091042453358316
+SUMS = {CUSTOMER: (LOG_21, None, 2), OTHER: (0.0, None, 1)}
+STANDS = {CUSTOMER: (LOG_22, 2)}
+PLANS = {CUSTOMER: "plan 2", OTHER: None}
+RIGHT = {
+    "compare_plans": (PLANS,),
+    "compare_links": ({OTHER: CUSTOMER}, "links"),
+    "compare_buying": ({CUSTOMER: BOUGHT},),
+    "compare_sums": (SUMS, "engagement"),
+    "compare_standings": (STANDS,),
+}
+
+
+@pytest.mark.parametrize("compared", RIGHT)
+def test_projections_that_hold_what_was_acknowledged_are_clean(compared):
+    counts = Counts()
+
+    getattr(of_two(), compared)(*RIGHT[compared], counts)
+
+    assert counts.clean, counts.examples
+
+
+@pytest.mark.parametrize(
+    ("compared", "rows"),
+    [
+        ("compare_plans", {OTHER: None}),
+        ("compare_plans", {**PLANS, CUSTOMER: "plan 1"}),
+        ("compare_plans", {**PLANS, OTHER: "plan 2"}),
+        ("compare_links", {}),
+        ("compare_links", {OTHER: CUSTOMER, STRANGER: CUSTOMER}),
+        ("compare_buying", {}),
+        ("compare_buying", {CUSTOMER: replace(BOUGHT, orders=2)}),
+        ("compare_buying", {CUSTOMER: BOUGHT, OTHER: BOUGHT}),
+        ("compare_buying", {CUSTOMER: BOUGHT, STRANGER: BOUGHT}),
+        ("compare_sums", {CUSTOMER: SUMS[CUSTOMER]}),
+        ("compare_sums", {**SUMS, CUSTOMER: (LOG_21 + 1e-6, None, 2)}),
+        ("compare_sums", {**SUMS, CUSTOMER: (LOG_21, None, 3)}),
+        ("compare_sums", {**SUMS, STRANGER: (0.0, None, 1)}),
+        ("compare_standings", {}),
+        ("compare_standings", {CUSTOMER: (LOG_21, 1)}),
+        ("compare_standings", {**STANDS, OTHER: (0.0, 1)}),
+        ("compare_standings", {**STANDS, STRANGER: (0.0, 1)}),
+    ],
+)
+def test_what_is_wrong_in_a_projection_is_found(compared, rows):
+    counts = Counts()
+
+    getattr(of_two(), compared)(rows, *RIGHT[compared][1:], counts)
+
+    assert counts.wrong_rows >= 1
+    assert counts.examples
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"), [((3, 3, 0), 0), ((3, 2, 1), 1), ((3, 4, 0), 1), ((3, 3, 1), 2)]
+)
+def test_a_timeline_has_an_entry_for_each_event_and_no_other(told, wrong):
+    counts = Counts()
+
+    compare_timeline(*told, counts)
+
+    assert counts.wrong_rows == wrong
+
+
+@pytest.mark.parametrize(("people", "wrong"), [(3, 0), (2, 1), (4, 1)])
+def test_a_directory_has_a_row_for_each_person(people, wrong):
+    counts = Counts()
+
+    compare_people(3, people, counts)
+
+    assert counts.wrong_rows == wrong
+
+
 def test_sums_are_compared_to_the_ninth_digit():
     right = Scored(s=12.5, s_negative=None, counted=3)
 
@@ -168,9 +315,13 @@ def test_a_round_that_is_not_level_or_broke_a_promise_is_not_clean():
     late = Round(2, "relay.kill", 0.0, level_s=None)
     broken = Round(3, "relay.kill", 0.0, level_s=1.0, broken="it answered 500")
 
+    holds = Round(4, "relay.kill", 0.0, level_s=1.0, holding=Holding(at_end=1))
+
     assert Verdict(1, {}, rounds=[good]).clean
     assert not Verdict(1, {}, rounds=[good, late]).clean
     assert not Verdict(1, {}, rounds=[good, broken]).clean
+    assert not Verdict(1, {}, rounds=[good, holds]).clean
+    assert holds.wrong == ["1 partitions hold at the end"]
     assert not Verdict(1, {}).clean, "nothing was shown"
 
 
@@ -181,9 +332,32 @@ def test_a_run_that_was_broken_off_or_misses_a_bar_is_not_clean():
     assert not Verdict(1, {}, planned=2, rounds=good).clean
     assert Verdict(1, {}, rounds=good, rolling_pauses_s=[0.8, 2.9]).clean
     assert not Verdict(1, {}, rounds=good, rolling_pauses_s=[0.8, 3.1]).clean
-    assert not Verdict(1, {}, rounds=good, grown_bytes=64_000_000).clean
+    assert not Verdict(1, {}, rounds=good, grown_bytes={"Kafka away, relay": 64_000_000}).clean
     assert Verdict(1, {}, rounds=good * 100, seconds=2_399).clean
     assert not Verdict(1, {}, rounds=good * 100, seconds=2_401).clean
+
+
+def test_what_holds_is_counted_at_most_and_for_how_long():
+    holding = Holding()
+
+    for count in (0, 1, 3, 0):
+        holding.note(count, 0.5)
+
+    assert (holding.most, holding.seconds) == (3, 1.0)
+
+
+def test_the_timeline_of_a_round_begins_with_it_and_stands_in_the_verdict(tmp_path):
+    timeline = Timeline()
+    timeline.note("the round before")
+    this = Round(1, "relay.kill", 0.0, timeline=timeline.begin())
+    timeline.note("relay killed")
+    timeline.note("relay begun")
+
+    Verdict(1, {}, rounds=[this]).write(tmp_path / "verdict.json")
+
+    [told] = json.loads((tmp_path / "verdict.json").read_text())["rounds"]
+    assert [what for _, what in told["timeline"]] == ["relay killed", "relay begun"]
+    assert all(0 <= second < 1 for second, _ in told["timeline"])
 
 
 def test_what_comes_once_at_most_comes_again_where_nothing_else_was_chosen():

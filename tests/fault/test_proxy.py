@@ -11,8 +11,13 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from crm_chassis.deciding.timers import RANG
+from crm_chassis.effects.intent import ADD as MEAN
+from crm_chassis.effects.sending import CLAIM, DIED, SETTLE
 from crm_chassis.inbox.taking import TAKE
 from crm_chassis.log.append import APPEND_FACTS, APPEND_STREAMS
+from crm_chassis.log.entries import Statement
+from crm_chassis.log.statements import followed
 from crm_chassis.log.together import APPEND_EACH
 from crm_chassis.projection.checkpoints import MOVE as PROJECTION_MOVE
 from crm_chassis.projection.projector import MOVE_IDLE
@@ -21,7 +26,7 @@ from crm_stack.server import free_port
 from crm_stack.stack import Stack
 
 from tests.fault.proxy.kafka import KafkaProxy, armed
-from tests.fault.proxy.points import STATEMENTS, NotReachedError, Where
+from tests.fault.proxy.points import NotReachedError, Where, is_of
 from tests.fault.proxy.postgres import PostgresProxy
 
 pytestmark = [pytest.mark.connected, pytest.mark.fault]
@@ -58,31 +63,45 @@ async def rows(database: str) -> list[int]:
         await connection.close()
 
 
+FOLDED = f"with w0 as ({PROJECTION_MOVE}"
+REACTED = followed(Statement(APPEND_STREAMS, ()), (), fence=Statement(PROJECTION_MOVE, ())).sql
+RINGS = followed(Statement(APPEND_STREAMS, ()), (), fence=Statement(RANG, ())).sql
+OF_THE_PRODUCT = {
+    APPEND_FACTS,
+    APPEND_STREAMS,
+    APPEND_EACH,
+    RELAY_MOVE,
+    TAKE,
+    MOVE_IDLE,
+    FOLDED,
+    MEAN,
+    CLAIM,
+    DIED,
+    SETTLE,
+}
+
+
 @pytest.mark.parametrize(
     ("what", "statements"),
     [
         ("collector.append", (APPEND_FACTS, APPEND_STREAMS, APPEND_EACH)),
         ("relay.move", (RELAY_MOVE,)),
         ("inbox.take", (TAKE,)),
-        ("projection.move", (f"with w0 as ({PROJECTION_MOVE}",)),
+        ("projection.move", (FOLDED,)),
+        ("effect.mean", (MEAN,)),
+        ("effect.claim", (CLAIM,)),
+        ("effect.settle", (SETTLE,)),
     ],
 )
 def test_a_point_knows_the_products_own_statement_and_no_other(what, statements):
-    every = {
-        sql
-        for sql in (
-            APPEND_FACTS,
-            APPEND_STREAMS,
-            APPEND_EACH,
-            RELAY_MOVE,
-            TAKE,
-            MOVE_IDLE,
-            f"with w0 as ({PROJECTION_MOVE}",
-        )
-        if any(part in sql for part in STATEMENTS[what])
-    }
+    assert {sql for sql in OF_THE_PRODUCT if is_of(what, sql)} == set(statements)
 
-    assert every == set(statements)
+
+@pytest.mark.parametrize(
+    ("what", "statement"), [("reaction.append", REACTED), ("timer.ring", RINGS)]
+)
+def test_a_point_knows_an_append_by_its_fence(what, statement):
+    assert {sql for sql in {*OF_THE_PRODUCT, REACTED, RINGS} if is_of(what, sql)} == {statement}
 
 
 @pytest.mark.parametrize("transaction", [False, True])

@@ -22,7 +22,7 @@ pytestmark = [
 SEED = 20_261_126
 SELECTION = (
     "collector.kill.committed,relay.kill.sent-not-moved,inbox.kill.written,"
-    "projection.freeze.committed,groups.two-relays,brokers.kill,postgres.kill,"
+    "projection.freeze.committed,groups.two-relays,brokers.kill.2,postgres.kill,"
     "network.produce-answer,topics.record-missing"
 )
 

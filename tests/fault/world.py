@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -15,23 +15,24 @@ import httpx
 import psutil
 from aiokafka import TopicPartition
 from crm_chassis.clock import utc_now
+from crm_stack.kafka import Kafka
 from crm_stack.kafka_cluster import KafkaCluster
 from crm_stack.postgres import Postgres
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
 
-from demo.running import Service, Services
 from tests.fault.load import Load
+from tests.fault.making import NOTHING_MORE, Maker
+from tests.fault.noted import NotedServer
 from tests.fault.process import EXIT_SECONDS, Process
 from tests.fault.proxy.kafka import KafkaProxy
-from tests.fault.proxy.postgres import PostgresProxy
 from tests.fault.proxy.tcp import Connection
+from tests.fault.timeline import Timeline
 
 NODES: Final = 3
 MEMBERS: Final = ("a", "b", "c")
 HISTORY: Final = timedelta(days=80)
 POLL_SECONDS: Final = 0.1
-COMMAND_SECONDS: Final = 150.0
 TAKEN_OVER_SECONDS: Final = 30.0
 HEARD_PARTITIONS: Final = 36
 """Of the three topics of contacts that analytics hears, twelve each."""
@@ -49,7 +50,7 @@ class Notes:
     """What faults measure or add besides."""
 
     pauses_seconds: list[float] = field(default_factory=list)  # each at one rolling SIGTERM
-    grown_bytes: int = 0  # the most that a process grew while it was stalled
+    grown_bytes: dict[str, int] = field(default_factory=dict)  # the most, by what stood and who
     quarantined: int = 0  # records that a fault sent and that must be kept aside
     judged_to: dict[TopicPartition, int] = field(default_factory=dict)  # offsets already read
     unknown_types: list[str] = field(default_factory=list)  # which no projection here names
@@ -68,7 +69,8 @@ class World:
     """
 
     stack: Stack
-    folder: Path
+    maker: Maker
+    timeline: Timeline
     load: Load
     collector: Process
     relay: Process
@@ -77,7 +79,6 @@ class World:
     long_outage_seconds: float
     notes: Notes = field(default_factory=Notes)
     _extra: list[Process] = field(default_factory=list)
-    _templates: dict[str, Service] = field(default_factory=dict)
     _urls: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -108,43 +109,30 @@ class World:
         seed: int,
         long_outage_seconds: float,
     ) -> World:
-        assert isinstance(stack.kafka, KafkaCluster), "faults need brokers of their own"
-        nodes = stack.kafka.nodes
+        timeline = Timeline()
+        nodes = _cluster(stack).nodes
         proxies = [
-            KafkaProxy(port, node.behind_proxy) for port, node in zip(ports, nodes, strict=True)
+            KafkaProxy(port, node.behind_proxy, name=f"broker {n}", note=timeline.note)
+            for n, (port, node) in enumerate(zip(ports, nodes, strict=True), start=1)
         ]
         for proxy in proxies:
             await proxy.start()
-        prepared = Services.on(stack, folder)
-        templates = {}
-        for service in (prepared.contacts, prepared.analytics):
-            prefix = service.name.upper()
-            bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports)
-            environment = {
-                **service.environment,
-                f"{prefix}_KAFKA_BOOTSTRAP": bootstrap,
-                f"{prefix}_KAFKA_REPLICATION_FACTOR": str(NODES),
-                f"{prefix}_KAFKA_MIN_INSYNC": "2",
-            }
-            templates[service.name] = replace(service, environment=environment)
-        for service in templates.values():
-            await asyncio.to_thread(service.command, "migrate")
-        key = await asyncio.to_thread(templates["contacts"].command, "write-keys", "create", "shop")
+        maker = await Maker.on(stack, folder, ports, timeline.note)
+        key = await maker.command("contacts", "write-keys", "create", "shop")
         began = utc_now() - HISTORY
         load = Load(seed, began.replace(microsecond=0), "", key.splitlines()[-1])
-        make = _maker(stack, templates)
-        collector = await make("collector", "contacts", "api", "1")
+        collector = await maker.make("collector", "contacts", "api", "1")
         load.collector = collector.service.url
         return cls(
             stack=stack,
-            folder=folder,
+            maker=maker,
+            timeline=timeline,
             load=load,
             collector=collector,
-            relay=await make("relay", "contacts", "worker", "1"),
-            members=[await make(f"member {n}", "analytics", "worker", n) for n in MEMBERS],
+            relay=await maker.make("relay", "contacts", "worker", "1"),
+            members=[await maker.make(f"member {n}", "analytics", "worker", n) for n in MEMBERS],
             kafka_proxies=proxies,
             long_outage_seconds=long_outage_seconds,
-            _templates=templates,
         )
 
     @property
@@ -152,24 +140,46 @@ class World:
         return [self.collector, self.relay, *self.members, *self._extra]
 
     @property
-    def kafka(self) -> KafkaCluster:
-        kafka = self.stack.kafka
-        assert isinstance(kafka, KafkaCluster), "faults need brokers of their own"
-        return kafka
+    def workers(self) -> list[Process]:
+        """Those that hear and fold."""
+        return [one for one in self.processes if one.service.role != "api" and one.alive]
 
     @property
-    def postgres(self) -> Postgres:
+    def bootstrap(self) -> str:
+        """The brokers themselves, for the harness."""
+        return self.stack.kafka.bootstrap
+
+    @property
+    def kafka(self) -> NotedServer[KafkaCluster]:
+        return NotedServer("every broker", _cluster(self.stack), self.timeline.note)
+
+    @property
+    def brokers(self) -> list[NotedServer[Kafka]]:
+        note = self.timeline.note
+        return [NotedServer(f"broker {n.node_id}", n, note) for n in _cluster(self.stack).nodes]
+
+    @property
+    def postgres(self) -> NotedServer[Postgres]:
         postgres = self.stack.postgres
         assert isinstance(postgres, Postgres), "faults need a PostgreSQL of their own"
-        return postgres
+        return NotedServer("postgresql", postgres, self.timeline.note)
 
     @asynccontextmanager
     async def standby(
-        self, service: str, role: str, instance: str, *, ready: bool = True
+        self,
+        service: str,
+        role: str,
+        instance: str,
+        *,
+        ready: bool = True,
+        more: Mapping[str, str] = NOTHING_MORE,
     ) -> AsyncGenerator[Process]:
-        """One more process of a service while the body runs; `ready` when it is entered."""
-        make = _maker(self.stack, self._templates)
-        process = await make(f"standby {service} {role}", service, role, instance)
+        """One more process of a service while the body runs; `ready` when it is entered.
+
+        `more` are settings of its own.
+        """
+        name = f"{service} {role} {instance}"
+        process = await self.maker.make(name, service, role, instance, more)
         self._extra.append(process)
         try:
             process.start_soon()
@@ -196,8 +206,11 @@ class World:
 
     async def command(self, service: str, *arguments: str) -> str:
         """Run a service's own command, as an operator would; what it printed."""
-        command = self._templates[service].command
-        return await asyncio.to_thread(command, *arguments, within_s=COMMAND_SECONDS)
+        self.timeline.note(f"{service} {' '.join(arguments)}")
+        try:
+            return await self.maker.command(service, *arguments)
+        finally:
+            self.timeline.note(f"{service} {arguments[0]} ended")
 
     def connections_of(self, process: Process) -> Callable[[Connection], bool]:
         """Chooses a process' connections at a proxy, those that come later as well."""
@@ -303,20 +316,6 @@ class World:
             await proxy.stop()
 
 
-def _maker(stack: Stack, templates: dict[str, Service]) -> Callable[..., Any]:
-    async def make(name: str, service: str, role: str, instance: str) -> Process:
-        template = templates[service].beside(role)
-        prefix = service.upper()
-        port = int(stack.postgres.admin_url.rpartition("/")[0].rpartition(":")[2])
-        proxy = PostgresProxy(free_port(), port)
-        await proxy.start()
-        url = template.environment[f"{prefix}_DATABASE_URL"].replace(f":{port}/", f":{proxy.port}/")
-        environment = {
-            **template.environment,
-            f"{prefix}_DATABASE_URL": url,
-            f"{prefix}_INSTANCE": instance,
-        }
-        log = template.log.with_name(f"{name.replace(' ', '-')}.log")
-        return Process(name, replace(template, environment=environment, log=log), proxy)
-
-    return make
+def _cluster(stack: Stack) -> KafkaCluster:
+    assert isinstance(stack.kafka, KafkaCluster), "faults need brokers of their own"
+    return stack.kafka

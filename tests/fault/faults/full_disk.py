@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from crm_stack.small_disk import SmallDisk, lying_on, size_megabytes, small_disk
+from crm_stack.small_disk import lying_on, size_megabytes, small_disk
 
 from tests.fault.fault import Fault
+from tests.fault.noted import NotedDisk
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncGenerator
 
-    from crm_stack.server import Server
-
+    from tests.fault.noted import NotedServer
     from tests.fault.world import World
 
 ROOM_MEGABYTES: Final = 96
@@ -39,19 +39,19 @@ async def postgres_full(world: World, _: random.Random) -> None:
         await world.until(is_refused, within_seconds=NOTICED_SECONDS, what="the first refusal")
         await asyncio.sleep(FULL_SECONDS)
         disk.free()
-        await asyncio.to_thread(world.postgres.restore)
+        await world.postgres.restore()
         await world.acknowledged(AFTERWARDS)
 
 
 async def broker_full(world: World, rng: random.Random) -> None:
     """The broker gives up; the two others go on, and it takes what it missed from them."""
-    node = rng.choice(world.kafka.nodes)
-    async with _on_small_disk(node) as disk:
+    broker = rng.choice(world.brokers)
+    async with _on_small_disk(broker) as disk:
         await world.acknowledged(AFTERWARDS)
         disk.fill()
 
         async def has_ended() -> bool:
-            return not node.running
+            return not broker.server.running
 
         await world.until(has_ended, within_seconds=NOTICED_SECONDS, what="the broker's end")
         before = await _sent(world)
@@ -59,12 +59,12 @@ async def broker_full(world: World, rng: random.Random) -> None:
             lambda: _sends(world, before), within_seconds=NOTICED_SECONDS, what="sending by two"
         )
         disk.free()
-        await asyncio.to_thread(node.start)
+        await broker.start()
 
 
 async def every_broker_full(world: World, _: random.Random) -> None:
     """The collector goes on: the log keeps what Kafka has no room for."""
-    first, second, third = world.kafka.nodes
+    first, second, third = world.brokers
     async with _on_small_disk(first) as a, _on_small_disk(second) as b, _on_small_disk(third) as c:
         await world.acknowledged(AFTERWARDS)
         before = await _nothing_is_sent_while_full(world, (a, b, c))
@@ -73,11 +73,11 @@ async def every_broker_full(world: World, _: random.Random) -> None:
         )
 
 
-async def _nothing_is_sent_while_full(world: World, disks: tuple[SmallDisk, ...]) -> int:
+async def _nothing_is_sent_while_full(world: World, disks: tuple[NotedDisk, ...]) -> int:
     """Fill and free all of them; what was sent before."""
 
     async def all_ended() -> bool:
-        return not any(node.running for node in world.kafka.nodes)
+        return not any(broker.server.running for broker in world.brokers)
 
     try:
         for disk in disks:
@@ -90,23 +90,26 @@ async def _nothing_is_sent_while_full(world: World, disks: tuple[SmallDisk, ...]
     finally:
         for disk in disks:
             disk.free()
-        await asyncio.to_thread(world.kafka.restore)  # together: one alone does not answer
+        await world.kafka.restore()  # together: one alone does not answer
 
 
 @asynccontextmanager
-async def _on_small_disk(server: Server) -> AsyncGenerator[SmallDisk]:
+async def _on_small_disk(noted: NotedServer[Any]) -> AsyncGenerator[NotedDisk]:
     """Move the server's data to a disk with a little room, and back, which stops it twice."""
+    server = noted.server
     megabytes = await asyncio.to_thread(size_megabytes, server.data) + ROOM_MEGABYTES
     mount = small_disk(megabytes)
     disk = await asyncio.to_thread(mount.__enter__)
     try:
         moved = lying_on(disk, server)
         await asyncio.to_thread(moved.__enter__)
+        noted.note(f"{noted.name} lies on a small disk")
         try:
-            yield disk
+            yield NotedDisk(noted.name, disk, noted.note)
         finally:
             disk.free()
             await asyncio.to_thread(moved.__exit__, None, None, None)
+            noted.note(f"{noted.name} lies where it lay")
     finally:
         await asyncio.to_thread(mount.__exit__, None, None, None)
 

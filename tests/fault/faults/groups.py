@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Final
 
 from crm_chassis.clock import utc_now
+from crm_chassis.ids import new_id
+from crm_chassis.partitioning import partition_of
 
+from tests.fault import purchases
+from tests.fault.appended import append
 from tests.fault.fault import Fault
 from tests.fault.proxy.points import Where
+from tests.fault.watching import grown
 
 if TYPE_CHECKING:
     import random
     from datetime import datetime
+    from uuid import UUID
 
     from tests.fault.world import World
 
@@ -20,7 +27,11 @@ SETTLE_SECONDS: Final = 2.0
 AFTERWARDS: Final = 100
 REFUSED_SECONDS: Final = 60.0
 HEARD_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 0.5
+STANDS_SECONDS: Final = 10.0
+BEHIND: Final = 30_000
+AT_ONCE: Final = 2_000
+PADDING: Final = "." * 1_000
+"""Read without a bound, 30,000 records of over a thousand characters take more than 100 MB."""
 
 RECORDED: Final = """
 select count(*) from log where sequence is null and topic is not null
@@ -64,17 +75,41 @@ async def rolling_kill(world: World, _: random.Random) -> None:
 
 
 async def stalled_batch(world: World, rng: random.Random) -> None:
-    """A member's batch stands in its connection; what it holds in memory stays bounded."""
+    """A member's batch stands in its connection; what it reads on meanwhile stays bounded."""
     member = rng.choice(world.members)
-    before = member.rss_bytes()
     with member.postgres.armed(Where.BEFORE, "inbox.take") as point:
         await point.reached()
-        async with member.postgres.stalled():
-            for _ in range(int(min(60.0, world.long_outage_seconds) / LOOK_SECONDS)):
-                await asyncio.sleep(LOOK_SECONDS)
-                grown = member.rss_bytes() - before
-                world.notes.grown_bytes = max(world.notes.grown_bytes, grown)
+        async with member.postgres.stalled(), grown(world, "a batch stands", [member]):
+            await _fill_behind(world, await _standing(world))
+            await asyncio.sleep(STANDS_SECONDS)
     await world.acknowledged(AFTERWARDS)
+
+
+async def _standing(world: World) -> set[int]:
+    """The partitions of which nothing is taken."""
+    sent = await purchases.sent(world)
+    await world.acknowledged(2 * AFTERWARDS)
+    heard = await purchases.heard(world)
+    standing = {n for n in sent if heard.get(n, 0) < sent[n]}
+    assert standing, "the member has no partition of which anything comes"
+    return standing
+
+
+async def _fill_behind(world: World, partitions: set[int]) -> None:
+    """So much lies in these partitions that whoever reads it without a bound is seen by it."""
+    customers: dict[int, UUID] = {}
+    while len(customers) < len(partitions):
+        one = new_id()
+        if (partition := partition_of(one, purchases.PARTITIONS)) in partitions:
+            customers.setdefault(partition, one)
+    before = sum((await purchases.sent(world)).values())
+    for _ in range(BEHIND // AT_ONCE):
+        await append(world, [*islice(cycle(customers.values()), AT_ONCE)], padding=PADDING)
+
+    async def all_sent() -> bool:
+        return sum((await purchases.sent(world)).values()) >= before + BEHIND
+
+    await world.until(all_sent, within_seconds=HEARD_SECONDS, what="what lies behind it")
 
 
 async def same_instance(world: World, _: random.Random) -> None:
@@ -110,7 +145,7 @@ FAULTS: Final = (
           rolling_sigterm),
     Fault("groups.rolling-kill", "kill -9 and start of one member after the other.",
           rolling_kill),
-    Fault("groups.stalled-batch", "A member's batch stands in its connection for 60 s.",
+    Fault("groups.stalled-batch", "A member's batch stands; 30,000 records come behind it.",
           stalled_batch, weight=0),
     Fault("groups.same-instance", "Two processes under one static id: the later one ends.",
           same_instance, weight=1),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from crm_chassis.ids import new_id
-from crm_chassis.partitioning import partition_of
 
+from tests.fault.appended import append, mend
 from tests.fault.fault import Fault
 from tests.fault.process import Process
-from tests.fault.purchases import PARTITIONS
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator
+    from uuid import UUID
 
     from tests.fault.world import World
 
@@ -27,27 +26,21 @@ SOON_SECONDS: Final = 60.0
 LONGEST_DELAY_SECONDS: Final = 2.0
 IN_A_ROW: Final = 21
 MANY: Final = 10_000
+LOOK_SECONDS: Final = 0.05
 BAD_RELEASE: Final = Path(__file__).parents[1] / "bad_release"
 
-# As a publisher with a bug would append them; the customers are nobody's whom the load knows.
-APPEND: Final = """
-insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
-                 partition_key, occurred_at, topic, partition, data)
-select (select max(epoch) from log_epoch), now(), u.id, 1, u.id, 'contacts.purchase.completed', 1,
-       u.customer, now(), 'contacts.purchases', u.partition, u.data::json
-from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[]) with ordinality
-    as u(id, customer, partition, data, n) order by u.n
-"""
-MEND: Final = """
-update log l set data = u.data::json from unnest($1::uuid[], $2::text[]) as u(id, data)
-where l.event_id = u.id
-"""
 PARKED: Final = "select count(*) from parked_event where projection = $1"
 WAITING: Final = "select distinct projection from parked_key"
 STOPPED: Final = "select name from projection_checkpoint where stopped is not null"
 FOLDED: Final = """
 select c.recorded_at > (select max(recorded_at) from log where event_id = $2)
 from projection_checkpoint c where c.name = $1
+"""
+# Seconds since the first of them came here that is not folded yet.
+OTHERS_WAIT: Final = """
+select extract(epoch from clock_timestamp() - min(coalesce(l.heard_at, l.recorded_at)))::float8
+from projection_checkpoint c, log l
+where c.name = $1 and (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp) and l.partition_key <> $2
 """
 BOUGHT: Final = "select orders, spent from buying where customer_id = $1"
 
@@ -56,7 +49,7 @@ async def one_key(world: World, _: random.Random) -> None:
     """What comes behind it waits, in two services; all others are folded as ever."""
     customer = new_id()
     loop = asyncio.get_running_loop()
-    ids = await _append(world, [customer] * 3, bad=1)
+    ids = await append(world, [customer] * 3, bad=1)
     began = loop.time()
     for service, projection in (("contacts", "timeline"), ("analytics", "buying")):
         await _passed(world, service, projection, ids[0])
@@ -65,36 +58,36 @@ async def one_key(world: World, _: random.Random) -> None:
     await _parked(world, "contacts", "timeline", 1)  # there each event has a key of its own
     await _parked(world, "analytics", "buying", 3)
     await world.acknowledged(AFTERWARDS)
-    await _mend(world, customer, ids)
+    await mend(world, [customer] * 3, ids)
     await _retry_all(world)
     assert await _bought(world, customer) == (3, 3)
 
 
 async def many_behind_one(world: World, _: random.Random) -> None:
-    """10,000 wait for one customer; retried in vain, then in order."""
+    """10,000 wait for one customer; retried in vain, then in order: no other waits for them."""
     customer = new_id()
-    ids = await _append(world, [customer] * MANY, bad=1)
-    await _parked(world, "analytics", "buying", MANY)
-    await _parked(world, "contacts", "timeline", 1)
-    told = await world.command("analytics", "parked", "retry", "buying", "--all")
-    assert "0 events were folded, then" in told, told
-    await _mend(world, customer, ids)
-    await _retry_all(world)
-    assert await _bought(world, customer) == (MANY, MANY)
-    await world.acknowledged(AFTERWARDS)
+    async with _others_wait_for_nobody(world, customer):
+        ids = await append(world, [customer] * MANY, bad=1)
+        await _parked(world, "analytics", "buying", MANY)
+        await _parked(world, "contacts", "timeline", 1)
+        told = await world.command("analytics", "parked", "retry", "buying", "--all")
+        assert "0 events were folded, then" in told, told
+        await mend(world, [customer] * MANY, ids)
+        await _retry_all(world)
+        assert await _bought(world, customer) == (MANY, MANY)
+        await world.acknowledged(AFTERWARDS)
 
 
 async def many_in_a_row(world: World, _: random.Random) -> None:
     """That is the release and not the data: the model stops, and no other does."""
     customers = [new_id() for _ in range(IN_A_ROW)]
-    ids = await _append(world, customers, bad=IN_A_ROW)
+    ids = await append(world, customers, bad=IN_A_ROW)
     await _stopped(world, "timeline")
     await world.acknowledged(AFTERWARDS)
     async with world.database("contacts") as contacts:
         others = {row["name"] for row in await contacts.fetch(STOPPED)} - {"timeline"}
     assert not others, f"{others} stopped as well"
-    for customer, event_id in zip(customers, ids, strict=True):
-        await _mend(world, customer, [event_id])
+    await mend(world, customers, ids)
     for process in (world.relay, *world.members):  # a start tries again
         await process.kill()
         await process.start()
@@ -109,6 +102,7 @@ async def bad_release(world: World, _: random.Random) -> None:
         "bad release",
         replace(service, environment={**service.environment, **path}),
         world.relay.postgres,
+        world.timeline.note,
     )
     world.relay.terminate()
     await world.relay.ended()
@@ -126,35 +120,28 @@ async def bad_release(world: World, _: random.Random) -> None:
     await _retry_all(world)
 
 
-async def _append(world: World, customers: Sequence[UUID], *, bad: int) -> list[UUID]:
-    """Purchases one behind the other, the first `bad` of which nobody can read."""
-    ids = [new_id() for _ in customers]
-    rows = list(zip(ids, customers, strict=True))
-    data = [_data(id_, who, good=n >= bad) for n, (id_, who) in enumerate(rows)]
-    partitions = [partition_of(customer, PARTITIONS) for customer in customers]
-    async with world.database("contacts") as contacts:
-        await contacts.execute(APPEND, ids, list(customers), partitions, data)
-    return ids
+@asynccontextmanager
+async def _others_wait_for_nobody(world: World, customer: UUID) -> AsyncGenerator[None]:
+    """While the body runs no event of anybody else lies unfolded in analytics for 2 s."""
+    longest = 0.0
 
+    async def watch() -> None:
+        nonlocal longest
+        async with world.database("analytics") as connection:
+            while True:
+                waits = await connection.fetchval(OTHERS_WAIT, "buying", customer)
+                longest = max(longest, waits or 0.0)
+                await asyncio.sleep(LOOK_SECONDS)
 
-def _data(event_id: UUID, customer: UUID, *, good: bool) -> str:
-    told = {
-        "customer_id": str(customer),
-        "message_id": f"poison {event_id}",
-        "source": "fault",
-        "order_id": str(event_id),
-        "total": {"amount": "1.00", "currency": "EUR"} if good else "no money",
-        "products": [],
-    }
-    return json.dumps(told)
-
-
-async def _mend(world: World, customer: UUID, ids: Sequence[UUID]) -> None:
-    """The next release reads them: here, they become what this one reads."""
-    data = [_data(event_id, customer, good=True) for event_id in ids]
-    for service in ("contacts", "analytics"):
-        async with world.database(service) as connection:
-            await connection.execute(MEND, list(ids), data)
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+    world.timeline.note(f"others waited for {longest:.2f} s at most")
+    assert watching.cancelled(), f"watching ended: {watching.exception()!r}"
+    assert longest < LONGEST_DELAY_SECONDS, f"others waited for {longest:.1f} s"
 
 
 async def _passed(world: World, service: str, projection: str, event_id: UUID) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL put back by an operator: both services' logs are shorter than Kafka knows them."""
+"""PostgreSQL put back by an operator: the services' logs are shorter than Kafka knows them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from crm_stack import restoring
 
 from tests.fault.fault import Fault
 from tests.fault.level import level
+from tests.fault.making import SERVICES
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from tests.fault.process import Process
     from tests.fault.world import World
 
 MORE: Final = 400
 """Messages that come after the backup, and are not in it."""
 AFTERWARDS: Final = 200
 SEEN_SECONDS: Final = 30.0
-SERVICES: Final = ("contacts", "analytics")
+PUBLISH: Final = ("contacts", "analytics")
 UNSENT: Final = """
 select (select count(*) from log l, relay_position p
         where p.name = 'main' and l.sequence is null and l.topic is not null
@@ -37,17 +39,18 @@ OWN: Final = "select count(*) from log where sequence is null"
 async def earlier_point(world: World, rng: random.Random) -> None:
     """A base backup is started in the place of the server it was taken of."""
     name = f"restored-{rng.getrandbits(32):x}"
-    backup = await asyncio.to_thread(restoring.base_backup, world.postgres, name)
+    server = world.postgres.server
+    backup = await asyncio.to_thread(restoring.base_backup, server, name)
 
     async def put_back() -> None:
-        await asyncio.to_thread(restoring.put_back, world.postgres, backup)
+        await asyncio.to_thread(restoring.put_back, server, backup)
 
     await _restored(world, put_back)
 
 
 async def dump_and_load(world: World, _: random.Random) -> None:
-    """A dump of both databases is loaded into a new cluster at the old address."""
-    server, stack = world.postgres, world.stack
+    """A dump of all databases is loaded into a new cluster at the old address."""
+    server, stack = world.postgres.server, world.stack
     urls = [stack.service_database(service) for service in SERVICES]
     dumps = [await asyncio.to_thread(restoring.dump, server, url) for url in urls]
 
@@ -63,7 +66,7 @@ async def dump_and_load(world: World, _: random.Random) -> None:
 
 async def stale_standby(world: World, _: random.Random) -> None:
     """A standby that was cut off is promoted in the place of its primary."""
-    server = world.postgres
+    server = world.postgres.server
     standby = world.stack.another_postgres("standby")
     await asyncio.to_thread(restoring.follow, standby, server)
     await asyncio.to_thread(restoring.wait_level, standby, server)
@@ -84,18 +87,24 @@ async def _restored(world: World, put_back: Callable[[], Awaitable[None]]) -> No
     """
     await world.acknowledged(MORE)
     async with _quiet(world):
-        before = [await _count(world, service, OWN) for service in SERVICES]
+        before = {service: await _count(world, service, OWN) for service in PUBLISH}
         await put_back()
-        shorter = [await _count(world, service, OWN) for service in SERVICES]
-        assert shorter[0] < before[0], "the backup lacks nothing"
-    await _refused(world)
-    for service in SERVICES:
-        told = await world.command(service, "recover")
-        assert "the log is open" in told, told
-    recovered = [await _count(world, service, OWN) for service in SERVICES]
-    assert recovered[0] >= before[0], f"{recovered[0]} of {before[0]} rows came back"
-    assert recovered[1] >= before[1], f"{recovered[1]} of {before[1]} rows came back"
+        world.timeline.note("postgresql put back")
+        shorter = {service: await _count(world, service, OWN) for service in PUBLISH}
+        for service in PUBLISH:
+            assert shorter[service] < before[service], f"the backup lacks nothing of {service}"
+    await _collector_refuses(world)
+    await _recovered(world, "contacts", before)
+    await _analytics_refuses(world, shorter["analytics"])
+    await _recovered(world, "analytics", before)
     await world.acknowledged(AFTERWARDS)
+
+
+async def _recovered(world: World, service: str, before: dict[str, int]) -> None:
+    told = await world.command(service, "recover")
+    assert "the log is open" in told, told
+    there = await _count(world, service, OWN)
+    assert there >= before[service], f"{there} of {before[service]} rows of {service} came back"
 
 
 @asynccontextmanager
@@ -103,7 +112,7 @@ async def _quiet(world: World) -> AsyncGenerator[None]:
     """Nobody writes while the body runs, and all that was written is in Kafka."""
 
     async def sent() -> bool:
-        return not sum([await _count(world, service, UNSENT) for service in SERVICES])
+        return not sum([await _count(world, service, UNSENT) for service in PUBLISH])
 
     await world.collector.freeze()
     try:
@@ -114,15 +123,9 @@ async def _quiet(world: World) -> AsyncGenerator[None]:
         world.collector.thaw()
 
 
-async def _refused(world: World) -> None:
+async def _collector_refuses(world: World) -> None:
     """contacts takes nothing until it was recovered, and says so."""
-
-    async def waits() -> bool:
-        async with httpx.AsyncClient(timeout=10) as client:
-            answer = await client.get(f"{world.load.collector}/readyz")
-        return answer.status_code == httpx.codes.OK and answer.json()["log"] == "waits-for-recover"
-
-    await world.until(waits, within_seconds=SEEN_SECONDS, what="seeing that it was restored")
+    await _waits(world, world.collector)
     taken, refused = world.load.count, world.load.answers[503]
 
     async def told() -> bool:
@@ -130,6 +133,27 @@ async def _refused(world: World) -> None:
 
     await world.until(told, within_seconds=SEEN_SECONDS, what="telling a sender to come back")
     assert world.load.count == taken, "something was acknowledged before it was recovered"
+
+
+async def _analytics_refuses(world: World, rows: int) -> None:
+    """analytics publishes no score until it was recovered, while customers move theirs."""
+    for member in world.members:
+        await _waits(world, member)
+    await world.acknowledged(AFTERWARDS)
+    there = await _count(world, "analytics", OWN)
+    assert there == rows, f"{there - rows} scores were appended before it was recovered"
+
+
+async def _waits(world: World, process: Process) -> None:
+    """Wait until a process says that its log waits to be recovered."""
+
+    async def waits() -> bool:
+        async with httpx.AsyncClient(timeout=10) as client:
+            answer = await client.get(f"{process.service.url}/readyz")
+        return answer.status_code == httpx.codes.OK and answer.json()["log"] == "waits-for-recover"
+
+    what = f"seeing by {process.name} that it was restored"
+    await world.until(waits, within_seconds=SEEN_SECONDS, what=what)
 
 
 async def _count(world: World, service: str, sql: str) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from crm_chassis.ids import new_id
 
 from tests.fault import purchases
 from tests.fault.fault import Fault
-from tests.fault.purchases import PARTITIONS, SOON_SECONDS, TOPIC
+from tests.fault.process import frozen
+from tests.fault.purchases import SOON_SECONDS, TOPIC
 
 if TYPE_CHECKING:
     import random
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 AFTERWARDS: Final = 100
 YEARS: Final = timedelta(days=3_652)
 UNKNOWN: Final = "contacts.activity.imagined"
-HOLDS: Final = 3
 
 # As a later release of contacts would append it: this one knows neither type nor version.
 LATER_RELEASE: Final = """
@@ -68,22 +68,14 @@ async def truncated(world: World, _: random.Random) -> None:
 
 async def record_missing(world: World, rng: random.Random) -> None:
     """Records beyond a mark are gone: one partition holds, and goes on when they are sent again."""
-    async with _Frozen(world):
+    async with frozen(*world.members):
         await world.acknowledged(AFTERWARDS * 3)
         heard, sent = await purchases.heard(world), await purchases.sent(world)
         cut = rng.choice([n for n in sorted(sent) if sent[n] > heard.get(n, 0)])
         place = TopicPartition(TOPIC, cut)
         await purchases.delete_before(world, {place: (await purchases.ends(world))[place]})
 
-    for _ in range(HOLDS):  # the others go on, and this one does not
-        sent = await purchases.sent(world)
-        await world.acknowledged(AFTERWARDS)
-
-        async def one_holds(sent: dict[int, int] = sent) -> bool:
-            heard = await purchases.heard(world)
-            return {n for n in sent if heard.get(n, 0) < sent[n]} == {cut}
-
-        await world.until(one_holds, within_seconds=SOON_SECONDS, what="one that holds, alone")
+    await purchases.one_stands(world, cut)
     await world.command("contacts", "republish", "--topic", TOPIC)
 
 
@@ -102,7 +94,7 @@ async def made_anew(world: World, _: random.Random) -> None:
 async def made_anew_and_longer(world: World, _: random.Random) -> None:
     """Readers find a topic that is longer than where they were, and another one."""
     first, records = await purchases.first_times(world), await purchases.records(world)
-    async with _Frozen(world):
+    async with frozen(*world.members):
         await purchases.delete_topic(world)
         await world.acknowledged(AFTERWARDS)
         await world.until(
@@ -153,27 +145,6 @@ async def undecodable(world: World, _: random.Random) -> None:
     assert stands == "crm.quarantined", f"{stands} stands in its place"
 
 
-async def unreadable(world: World, _: random.Random) -> None:
-    """A stranger writes to every partition: what comes behind is taken in its turn."""
-    before = await purchases.unreadable(world)
-    producer = AIOKafkaProducer(bootstrap_servers=world.kafka.bootstrap)
-    await producer.start()
-    try:
-        for partition in range(PARTITIONS):
-            await producer.send_and_wait(TOPIC, b"of a stranger", partition=partition)
-    finally:
-        await producer.stop()
-    await world.acknowledged(AFTERWARDS)
-    sent = await purchases.sent(world)
-
-    async def taken() -> bool:
-        heard = await purchases.heard(world)
-        return all(heard.get(n, 0) >= sent[n] for n in sent)
-
-    await world.until(taken, within_seconds=SOON_SECONDS, what="what lies behind them")
-    assert await purchases.unreadable(world) >= before + PARTITIONS, "nobody has met them"
-
-
 async def unknown_version(world: World, _: random.Random) -> None:
     """It stops the models that name the type, and no other, until a release that knows it."""
     event_id = new_id()
@@ -201,21 +172,6 @@ async def far_times(world: World, _: random.Random) -> None:
     await world.acknowledged(AFTERWARDS)
 
 
-class _Frozen:
-    """All of analytics' workers stand while the body runs."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    async def __aenter__(self) -> None:
-        for member in self._world.members:
-            await member.freeze()
-
-    async def __aexit__(self, *_: object) -> None:
-        for member in self._world.members:
-            member.thaw()
-
-
 FAULTS: Final = (
     Fault("topics.sent-twice", "A whole topic sent once more.", sent_twice, weight=2),
     Fault("topics.truncated", "A topic cut below the marks.", truncated, weight=2),
@@ -228,8 +184,6 @@ FAULTS: Final = (
           weight=1),
     Fault("topics.undecodable", "A record whose envelope cannot be decoded.", undecodable,
           weight=1),
-    Fault("topics.unreadable", "Records of a stranger, without a number, in every partition.",
-          unreadable, weight=1),
     Fault("topics.unknown-version", "A known type in a version that no release here knows.",
           unknown_version, weight=1),
     Fault("topics.far-times", "Events ten years ahead and ten years behind.", far_times,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.fault.proxy.points import Point, Where
 from tests.fault.proxy.tcp import Connection, FaultProxy, Which, every
+from tests.fault.timeline import unnoted
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 PRODUCE: Final = 0
 WHAT: Final = "produce"
@@ -66,8 +67,10 @@ class KafkaConnection(Connection):
 class KafkaProxy(FaultProxy):
     """Before one broker."""
 
-    def __init__(self, port: int, target: int) -> None:
-        super().__init__(port, target)
+    def __init__(
+        self, port: int, target: int, *, name: str = "", note: Callable[[str], None] = unnoted
+    ) -> None:
+        super().__init__(port, target, name=name, note=note)
         self.armed: list[Point] = []
 
     def make(
@@ -82,7 +85,7 @@ class KafkaProxy(FaultProxy):
 @contextmanager
 def armed(proxies: Sequence[KafkaProxy], where: Where, which: Which = every) -> Generator[Point]:
     """Hold the next Produce request to any of the brokers (`before`), or the answer to it."""
-    point = Point(where, WHAT, which)
+    point = Point(where, WHAT, which, note=proxies[0].note)
     for proxy in proxies:
         proxy.armed.append(point)
     try:

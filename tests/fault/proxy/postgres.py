@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.fault.proxy.points import Point, Where
 from tests.fault.proxy.tcp import Connection, FaultProxy
+from tests.fault.timeline import unnoted
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 PROTOCOL_3: Final = 3
 FLUSH: Final = b"H\x00\x00\x00\x04"
@@ -169,14 +170,16 @@ class PostgresConnection(Connection):
 class PostgresProxy(FaultProxy):
     """Before one server; `armed` holds a connection where its statement has got to a point."""
 
-    def __init__(self, port: int, target: int) -> None:
-        super().__init__(port, target)
+    def __init__(
+        self, port: int, target: int, *, name: str = "", note: Callable[[str], None] = unnoted
+    ) -> None:
+        super().__init__(port, target, name=name, note=note)
         self._armed: list[Point] = []
 
     @contextmanager
     def armed(self, where: Where, what: str) -> Generator[Point]:
         """Arm a point, one of `points.STATEMENTS`; at the end its connection is cut."""
-        point = Point(where, what)
+        point = Point(where, what, note=self.note)
         self._armed.append(point)
         try:
             yield point

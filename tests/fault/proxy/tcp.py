@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from tests.fault.timeline import unnoted
+
 CHUNK_BYTES: Final = 65_536
 CLOSE_SECONDS: Final = 1.0
 RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -42,6 +44,7 @@ class Connection:
         self.client_reader, self.client_writer = client
         self.server_reader, self.server_writer = server
         self.client_port: int = self.client_writer.get_extra_info("peername")[1]
+        self.at = ""  # the name of its proxy
         self.flows = asyncio.Event()
         self.flows.set()
         self.slowness: Slowness | None = None
@@ -109,14 +112,18 @@ class FaultProxy:
 
     A fault holds inside its context and is healed when that is left; `which` chooses connections,
     those that come meanwhile as well. `hits` counts what a fault met, so that one that met nothing
-    is seen.
+    is seen; `note` is told of each fault and its heal, under the proxy's `name`.
     """
 
     connection_type: type[Connection] = Connection
 
-    def __init__(self, port: int, target: int) -> None:
+    def __init__(
+        self, port: int, target: int, *, name: str = "", note: Callable[[str], None] = unnoted
+    ) -> None:
         self.port = port
         self.target = target
+        self.name = name
+        self.note = note
         self.connections: set[Connection] = set()
         self.hits = 0
         self._server: asyncio.Server | None = None
@@ -145,6 +152,7 @@ class FaultProxy:
         for connection in cut:
             connection.reset()
         self.hits += len(cut)
+        self.note(f"{len(cut)} connections at {self.name} reset")
         return len(cut)
 
     @asynccontextmanager
@@ -152,11 +160,13 @@ class FaultProxy:
         """Bytes stop, connections stay open; new ones are taken and stall too."""
         self._stalled.append(which)
         self._apply_to_all()
+        self.note(f"bytes at {self.name} stand")
         try:
             yield
         finally:
             self._stalled.remove(which)
             self._apply_to_all()
+            self.note(f"bytes at {self.name} go on")
 
     @asynccontextmanager
     async def delayed(
@@ -166,21 +176,25 @@ class FaultProxy:
         slow = (which, Slowness(least, most))
         self._slowed.append(slow)
         self._apply_to_all()
+        self.note(f"bytes at {self.name} wait {least} to {most} s")
         try:
             yield
         finally:
             self._slowed.remove(slow)
             self._apply_to_all()
+            self.note(f"bytes at {self.name} wait no more")
 
     @asynccontextmanager
     async def refusing(self) -> AsyncGenerator[None]:
         """Open connections are cut and new ones reset at once, as if nobody listened."""
         self._refuses = True
         self.reset()
+        self.note(f"{self.name} lets nobody in")
         try:
             yield
         finally:
             self._refuses = False
+            self.note(f"{self.name} lets in again")
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refuses:
@@ -193,6 +207,7 @@ class FaultProxy:
             writer.transport.abort()
             return
         connection = self.make(reader, writer, server)
+        connection.at = self.name
         self.connections.add(connection)
         self._apply(connection)
         try:

@@ -1,0 +1,151 @@
+"""Sales under faults: deals are opened, won and left to rot, and a back office is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import httpx
+from crm_chassis.apikeys import keep_key, new_api_key
+
+from tests.fault.back_office import BackOffice, back_office
+
+if TYPE_CHECKING:
+    from tests.fault.process import Process
+    from tests.fault.world import World
+
+SOON_SECONDS: Final = 30.0
+OWNER: Final = UUID(int=0xB0B)
+SLOW, HASTY = "slow", "hasty"
+_STAGE: Final = {"name": "asked", "probability": 0.5}
+PIPELINES: Final = {
+    "pipelines": [
+        {"name": SLOW, "stages": [_STAGE], "loss_reasons": ["other"]},
+        {"name": HASTY, "stages": [{**_STAGE, "rots_after": "PT2S"}], "loss_reasons": ["other"]},
+    ]
+}
+SOMEBODY: Final = "select customer_id from person where linked_into is null limit 1"
+BEGUN: Final = "select count(*) from projection_checkpoint where name = any($1::text[])"
+FOLLOWING: Final = ("hand-over", "follow-up")
+INTENTS: Final = """
+select count(*) from intent
+where state = any($1::text[]) and content->'data'->>'deal_id' = any($2::text[])
+"""
+EVENTS: Final = "select count(*) from log where type = $1 and data->>'deal_id' = $2"
+# A claim that nobody settled for a minute is of a process that died: that minute goes by.
+A_MINUTE_LATER: Final = """
+update intent set claimed_at = claimed_at - interval '61 s' where state = 'claimed'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """Sales in one process, somebody to sell to, and the back office that is told."""
+
+    world: World
+    process: Process
+    office: BackOffice
+    http: httpx.AsyncClient
+    customer: UUID
+    won: list[str] = field(default_factory=list)  # the ids of deals
+
+    async def open(self, pipeline: str) -> str:
+        """A deal is opened; its id."""
+        body = {
+            "customer_id": str(self.customer),
+            "pipeline": pipeline,
+            "title": "Glasses",
+            "owner_id": str(OWNER),
+            "amount": {"amount": "1200.50", "currency": "EUR"},
+        }
+        opened: dict[str, Any] = {}
+
+        async def is_opened() -> bool:
+            answer = await self.http.post("/deals", json=body)
+            assert answer.status_code in {201, 409}, answer.text  # 409: not heard of them yet
+            opened.update(answer.json())
+            return answer.status_code == httpx.codes.CREATED
+
+        await self.world.until(is_opened, within_seconds=SOON_SECONDS, what="an open deal")
+        return str(opened["stream_id"])
+
+    async def win(self) -> str:
+        """A deal is opened and won; its id."""
+        deal = await self.open(SLOW)
+        answer = await self.http.post(f"/deals/{deal}/won", json={"won_on": "2026-05-31"})
+        assert answer.status_code == httpx.codes.OK, answer.text
+        self.won.append(deal)
+        return deal
+
+    async def events(self, kind: str, deal: str) -> int:
+        """How many of a type there are of a deal."""
+        async with self.world.database("sales") as connection:
+            return int(await connection.fetchval(EVENTS, kind, deal))
+
+    async def intents(self, *states: str) -> int:
+        """How many there are because of the deals that were won here."""
+        async with self.world.database("sales") as connection:
+            return int(await connection.fetchval(INTENTS, states, self.won))
+
+    async def follows(self) -> None:
+        """Wait until what happens now is news."""
+
+        async def has_begun() -> bool:
+            async with self.world.database("sales") as connection:
+                return bool(await connection.fetchval(BEGUN, FOLLOWING) == len(FOLLOWING))
+
+        await self.world.until(has_begun, within_seconds=SOON_SECONDS, what="what follows")
+
+    async def minute_passes(self) -> None:
+        """A claim that is open is a minute old now."""
+        assert await self.intents("claimed"), "nothing is claimed"
+        async with self.world.database("sales") as connection:
+            await connection.execute(A_MINUTE_LATER)
+        self.world.timeline.note("a minute later for what is claimed")
+
+    async def meant(self) -> None:
+        """Wait until it is written down whom to tell of the last deal."""
+
+        async def is_meant() -> bool:
+            return await self.intents("waiting") > 0
+
+        await self.world.until(is_meant, within_seconds=SOON_SECONDS, what="what is meant")
+
+    async def told(self) -> None:
+        """Wait until every deal was told of, and that was noted."""
+
+        async def all_sent() -> bool:
+            return await self.intents("sent") == len(self.won)
+
+        await self.world.until(all_sent, within_seconds=SOON_SECONDS, what="the end of telling")
+
+
+@asynccontextmanager
+async def selling(world: World) -> AsyncGenerator[Sales]:
+    """Sales at work while the body runs; it has told of all that it knew."""
+    async with world.database("contacts") as contacts:
+        customer = await contacts.fetchval(SOMEBODY)
+    pipelines = world.collector.service.log.with_name("pipelines.json")
+    pipelines.write_text(json.dumps(PIPELINES))
+    async with (
+        back_office() as office,
+        world.standby(
+            "sales", "run", "1", more={**office.settings(), "SALES_PIPELINES": str(pipelines)}
+        ) as process,
+    ):
+        key = new_api_key()
+        async with world.database("sales") as connection:
+            await keep_key(connection, key, name="fault", scopes=["deals:write"])
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(
+            base_url=process.service.url, headers=headers, timeout=10
+        ) as http:
+            sales = Sales(world, process, office, http, customer)
+            await sales.follows()
+            await sales.win()
+            await sales.told()
+            yield sales
