@@ -11,6 +11,7 @@ from tests.fault.faults import (
     network,
     poison,
     processes,
+    rebuilds,
     restore,
     servers,
     topics,
@@ -31,6 +32,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *topics.FAULTS,
     *poison.FAULTS,
     *restore.FAULTS,
+    *rebuilds.FAULTS,
 )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.http.app import probe_app
-from crm_chassis.http.health import Health
+from crm_chassis.http.health import Health, Models
 from crm_chassis.http.serving import http_loop
 from crm_chassis.lifecycle import Supervisor
 from crm_chassis.log import epochs
@@ -15,7 +15,7 @@ from crm_chassis.migrations import is_current
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     import asyncpg
     from fastapi import FastAPI
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crm_chassis.cli import Role
     from crm_chassis.lifecycle import Prepare
     from crm_chassis.log.wakeups import Wakeups
+    from crm_chassis.projection.model import ReadModel
     from crm_chassis.settings import ServiceSettings
 
 
@@ -40,11 +41,43 @@ async def process_pool(settings: ServiceSettings, name: str) -> AsyncGenerator[a
         await close_pool(pool)
 
 
+# A model that is new holds nothing up: nobody has read it yet.
+MODELS: Final = """
+select u.name || ' ' || u.version as model, c.paused_at is not null as paused,
+       c.built_at is null and exists (
+           select from projection_checkpoint o
+           where o.name = u.name and o.version <> u.version and o.built_at is not null) as building
+from unnest($1::text[], $2::int[]) as u(name, version)
+left join projection_checkpoint c using (name, version) order by 1
+"""
+
+
 def health_of(
-    pool: asyncpg.Pool, migrations: str, stalled: Callable[[], tuple[str, ...]]
+    pool: asyncpg.Pool,
+    migrations: str,
+    models: Sequence[ReadModel],
+    stalled: Callable[[], tuple[str, ...]],
 ) -> Health:
-    """What probes are told: is the database this release's, is the log open, does a loop stand?"""
-    return Health(lambda: is_current(pool, migrations), lambda: epochs.tell(pool), stalled)
+    """What probes are told: is the database this release's, is the log open, does a loop stand?
+
+    And of `models`, which this release reads: are its versions built, is one paused?
+    """
+    return Health(
+        lambda: is_current(pool, migrations),
+        lambda: epochs.tell(pool),
+        stalled,
+        models=lambda: told_of(pool, models),
+    )
+
+
+async def told_of(pool: asyncpg.Pool, models: Sequence[ReadModel]) -> Models:
+    """How these read models are."""
+    names, versions = [model.name for model in models], [model.version for model in models]
+    rows = await pool.fetch(MODELS, names, versions)
+    return Models(
+        building=tuple(row["model"] for row in rows if row["building"]),
+        paused=tuple(row["model"] for row in rows if row["paused"]),
+    )
 
 
 async def run_process(  # noqa: PLR0913  # each named at the call

@@ -19,6 +19,7 @@ from crm_chassis.lease import Lease
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.process import health_of, process_pool, run_process
+from crm_chassis.projection.building import Folded
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
@@ -110,7 +111,7 @@ def application(
         ),
         api_keys=ApiKeys(core.pool),
         checkpoints=checkpoints,
-        health=health_of(core.pool, MIGRATIONS, stalled),
+        health=health_of(core.pool, MIGRATIONS, core.read_models, stalled),
     )
 
 
@@ -125,7 +126,7 @@ async def run(settings: AnalyticsSettings, role: Role, stop: asyncio.Event) -> b
             service=SERVICE,
             prepare=_prepare(settings, core, role),
             wakeups=core.wakeups,
-            health=partial(health_of, pool, MIGRATIONS),
+            health=partial(health_of, pool, MIGRATIONS, core.read_models),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
         )
@@ -141,6 +142,12 @@ def recovering(settings: AnalyticsSettings, pool: asyncpg.Pool) -> Recovering:
         replication_factor=settings.kafka_replication_factor,
         min_insync=settings.kafka_min_insync,
     )
+
+
+def folded(settings: AnalyticsSettings, pool: asyncpg.Pool) -> Folded:
+    """What a rebuild folds."""
+    core = Core.of(settings, pool)
+    return Folded(core.log, core.read_models)
 
 
 def _prepare(settings: AnalyticsSettings, core: Core, role: Role) -> Prepare:

@@ -17,6 +17,15 @@ PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
+class Models:
+    """What is told of this release's read models, each as `name version`."""
+
+    building: tuple[str, ...]
+    """Not level yet, where another version of it was: answers would lack what that one had."""
+    paused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """What the probes ask. `details` are told and decide nothing (Kafka away: still ready).
 
@@ -29,6 +38,7 @@ class Health:
     log: Callable[[], Awaitable[str]]
     stalled: Callable[[], tuple[str, ...]]
     details: Mapping[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
+    models: Callable[[], Awaitable[Models]] | None = None
 
     async def database(self) -> str:
         """ready, not-migrated, or away."""
@@ -52,12 +62,17 @@ def health_router(health: Health) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        """200 when questions can be answered: the database is there and prepared."""
+        """200 when questions can be answered: the database is there and prepared, with rows."""
         database = await health.database()
         details: dict[str, Any] = {name: tell() for name, tell in health.details.items()}
-        if database == "ready":
+        ready = database == "ready"
+        if ready:
             details["log"] = await health.log()
-        return JSONResponse({"database": database, **details}, 200 if database == "ready" else 503)
+        if ready and health.models is not None:
+            models = await health.models()
+            ready = not models.building
+            details |= {"building": models.building, "paused": models.paused}
+        return JSONResponse({"database": database, **details}, 200 if ready else 503)
 
     @router.get("/metrics")
     async def metrics() -> Response:
