@@ -7,7 +7,7 @@ import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.clock import utc_now
 from crm_chassis.http.app import build_app
-from crm_chassis.http.health import Health
+from crm_chassis.http.health import Health, Models
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.log import epochs
 from fastapi import APIRouter, FastAPI
@@ -18,7 +18,15 @@ async def is_migrated(pool: asyncpg.Pool) -> bool:
     return bool(await pool.fetchval("select to_regclass('log_epoch') is not null"))
 
 
-def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = ()) -> FastAPI:
+def app_of(
+    pool: asyncpg.Pool,
+    *routers: APIRouter,
+    stalled: tuple[str, ...] = (),
+    models: Models | None = None,
+) -> FastAPI:
+    async def told() -> Models:
+        return models or Models((), ())
+
     return build_app(
         title="probe",
         version="1",
@@ -30,6 +38,7 @@ def app_of(pool: asyncpg.Pool, *routers: APIRouter, stalled: tuple[str, ...] = (
             lambda: epochs.tell(pool),
             lambda: stalled,
             {"kafka": lambda: "away"},
+            None if models is None else told,
         ),
         max_body_bytes=10_000,
     )

@@ -7,7 +7,6 @@ import base64
 import logging
 from typing import Any
 
-import pytest
 import structlog
 from sales.__main__ import app as commands
 from typer.testing import CliRunner
@@ -18,15 +17,6 @@ select (select count(*) from log) as events, (select count(*) from intent) as in
 """
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.contextvars.clear_contextvars()
-
-
 async def command(sales, *arguments: str) -> Any:
     kek = sales.settings.keks[0]
     environment = {
@@ -35,14 +25,21 @@ async def command(sales, *arguments: str) -> Any:
         "SALES_HTTP_PORT": "8083",
         "SALES_KEKS": f"{kek.kek_id}:{base64.b64encode(kek.material).decode()}",
     }
-    # A thread of its own: the command runs a loop of its own.
-    return await asyncio.to_thread(CliRunner().invoke, commands, arguments, env=environment)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    # A thread of its own, for it runs a loop of its own.
+    done = await asyncio.to_thread(CliRunner().invoke, commands, arguments, env=environment)
+    root.handlers, root.level = handlers, level
+    structlog.contextvars.clear_contextvars()
+    return done
 
 
 async def test_a_rebuild_decides_nothing_and_sends_nothing(sales):
-    """The deal's customer is told of, the deal is won, and what its winning led to is there."""
+    """A deal was won: whoever runs effects over that tells the back office."""
     customer = await sales.customer(name="Ada")
     path = await sales.open(customer)
+    won = await sales.http.post(f"{path}/won", json={"amount": {"amount": "5", "currency": "EUR"}})
+    assert won.is_success, won.text
     await sales.fold()
     await sales.pool.execute("update deal set title = 'wrong'")
     before = tuple(await sales.pool.fetchrow(DECIDED))

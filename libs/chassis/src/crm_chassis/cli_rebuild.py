@@ -17,7 +17,8 @@ from crm_chassis.ids import new_id
 from crm_chassis.lease import Lease
 from crm_chassis.progress import telling
 from crm_chassis.projection.ahead import build_ahead, drop_old_versions, to_be_built
-from crm_chassis.projection.generation import CannotRebuildError, Generation, OvertakenError
+from crm_chassis.projection.copying import CannotRebuildError
+from crm_chassis.projection.generation import Generation, OvertakenError
 from crm_chassis.projection.pausing import NotPausedError, pause_model, resume_model
 from crm_chassis.projection.projector import Projector
 from crm_chassis.projection.rebuilding import Rebuilding, take_back

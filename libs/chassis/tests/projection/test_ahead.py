@@ -11,7 +11,7 @@ from crm_chassis.ids import new_id
 from crm_chassis.process import told_of
 from crm_chassis.projection.ahead import build_ahead, drop_old_versions, to_be_built
 from crm_chassis.projection.checkpoints import SharedTableError
-from crm_chassis.projection.generation import CannotRebuildError
+from crm_chassis.projection.copying import CannotRebuildError
 from crm_chassis.projection.model import Projection
 from probe import Counted
 from sqlalchemy import BigInteger, Column, MetaData, Table, Uuid
@@ -49,7 +49,7 @@ def next_version() -> Projection[Mean]:
 
 @pytest.mark.usefixtures("tables")
 async def test_two_releases_fold_their_versions_side_by_side_until_the_old_one_ends(probe):
-    """One customer, with 4, 8 and 6: the old release sums, the new one takes the mean."""
+    """One customer, with 4 and 8: the old release sums, the new one takes the mean."""
     old, new, customer, built = sums_model(), next_version(), new_id(), asyncio.Event()
     async with worker(probe, old):
         await probe.count(customer, 4)
@@ -78,21 +78,22 @@ async def test_two_releases_fold_their_versions_side_by_side_until_the_old_one_e
     assert (before.building, after.building, of_old.building) == (("sums 2",), (), ())
     assert tuple(both) == (12, 6)
     async with worker(probe, new):
-        await probe.count(customer, 6)
-        await level(probe, "sums", version=2)
-        await probe.count(customer, 6)
-        assert await asyncio.wait_for(ahead, 20), "a worker of the new release folds it now"
+        while not ahead.done():  # until the worker was the faster of the two once
+            await probe.count(new_id(), 6)
+            await level(probe, "sums", version=2)
+        assert ahead.result(), "a worker of the new release folds it now"
         with pytest.raises(CannotRebuildError, match="sums 1 was folded within 60 s"):
             await drop_old_versions(probe.pool, [new])
         await probe.pool.execute(
             "update projection_checkpoint set moved_at = now() - interval '2 min' where version = 1"
         )
         assert await drop_old_versions(probe.pool, [new]) == ["sums 1: sums"]
-        await probe.count(customer, 6)
+        await probe.count(customer, 9)
         await level(probe, "sums", version=2)
 
+    counted = await probe.pool.fetchval("select sum(counted) from sums_2")
+    assert counted == await probe.pool.fetchval("select count(*) from log")
     assert await probe.pool.fetchval("select to_regclass('sums')") is None
-    assert tuple(await probe.pool.fetchrow("select counted, mean from sums_2")) == (5, 6)
 
 
 @pytest.mark.usefixtures("tables")

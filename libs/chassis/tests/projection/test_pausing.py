@@ -49,7 +49,10 @@ async def test_a_paused_model_stands_and_says_so_until_it_is_resumed_and_others_
 
 
 @pytest.mark.usefixtures("tables")
-async def test_a_page_that_is_being_folded_when_its_model_is_paused_is_not_written(probe):
+async def test_a_page_that_is_being_folded_when_its_model_is_paused_is_not_written(
+    probe, monkeypatch
+):
+    monkeypatch.setattr("crm_chassis.projection.projector.LOOK_EVERY_S", 60.0)
     runner = projector(probe, sums_model())
     await catch_up(runner)
     await probe.count(new_id(), 5)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.deeds import deeds_about
 from crm_chassis.errors import sqlstate
@@ -15,7 +16,8 @@ from crm_chassis.ids import new_id
 from crm_chassis.log.tail import head, read_page
 from crm_chassis.projection import checkpoints
 from crm_chassis.projection.checkpoints import Move, standing_at, standings
-from crm_chassis.projection.generation import CannotRebuildError, Generation, OvertakenError
+from crm_chassis.projection.copying import CannotRebuildError
+from crm_chassis.projection.generation import Generation, OvertakenError
 from crm_chassis.projection.keyed import KeyedFold
 from crm_chassis.projection.model import BatchModel
 from crm_chassis.projection.parking import Waiting
@@ -58,7 +60,7 @@ async def rebuilding(probe, database, model, lease: Any = None):
             models=[model],
             lease=lease,
             wake=asyncio.Event(),
-            clock=lambda: None,
+            clock=utc_now,
         )
         yield (
             generation,

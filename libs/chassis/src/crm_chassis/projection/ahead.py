@@ -9,7 +9,8 @@ from crm_chassis.errors import backoff, sqlstate
 from crm_chassis.log.tail import head
 from crm_chassis.log.wakeups import POLL_SECONDS
 from crm_chassis.projection.checkpoints import LOST, SharedTableError, register, standings
-from crm_chassis.projection.generation import DROP_WITHIN_MS, CannotRebuildError
+from crm_chassis.projection.copying import CannotRebuildError
+from crm_chassis.projection.generation import DROP_WITHIN_MS
 from crm_chassis.projection.model import tables_of
 from crm_chassis.projection.projector import interrupts
 

@@ -20,7 +20,7 @@ KEY: Final = """
 select a.attname from pg_index i
 join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
 where i.indrelid = $1::regclass and i.indisprimary
-order by array_position(i.indkey::int[], a.attnum::int)
+order by array_position(i.indkey::int2[], a.attnum)
 """
 # As text: there is no equality of json, and the same fold writes the same text.
 COMPARE: Final = """

@@ -11,15 +11,14 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
 from crm_chassis.deeds import NOTE
 from crm_chassis.log.position import Position
+from crm_chassis.projection.copying import CannotRebuildError, copy_table, quoted
 from crm_chassis.projection.model import BatchModel, tables_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import asyncpg
-
     from crm_chassis.projection.model import ReadModel
 
 HOLD_S: Final = 2.0
@@ -31,15 +30,8 @@ LARGEST_TERM: Final = 2**62
 # What a fold writes besides its tables.
 KEPT_WITH: Final = ("projection_checkpoint", "parked_key", "parked_event")
 
-INDEXES: Final = """
-select pg_get_indexdef(i.indexrelid) as created, c.conname as name,
-       pg_get_constraintdef(c.oid) as bound
-from pg_index i
-left join pg_constraint c on c.conindid = i.indexrelid and c.conrelid = i.indrelid
-where i.indrelid = $1::regclass order by i.indexrelid
-"""
-OPTIONS: Final = """
-select array_to_string(reloptions, ', ') from pg_class where oid = $1::regclass
+KNOWN: Final = """
+select exists (select from projection_checkpoint where name = $1 and version = $2)
 """
 SHAPE: Final = """
 select array_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) order by a.attnum)
@@ -60,7 +52,7 @@ BOTH: Final = """
 select l.epoch, l.xid::text as xid, l.gp, n.epoch as n_epoch, n.xid::text as n_xid, n.gp as n_gp,
        n.stopped
 from {home}.projection_checkpoint l join {schema}.projection_checkpoint n using (name, version)
-where l.name = $1 and l.version = $2
+where l.name = $1 and l.version = $2 and n.term = $3
 """
 # Of the live model: a term above all that anybody holds; a pause stays what it is.
 TAKE_PLACE: Final = """
@@ -74,14 +66,17 @@ with moved as (
 select assert_moved((select count(*) from moved), 1)
 """
 WHEN_LEVEL: Final = "and (l.epoch, l.xid, l.gp) = (n.epoch, n.xid, n.gp) and n.term = $3"
-MOVE_PARKED: Final = """
-insert into {to}.{table} select * from {source}.{table} where projection = $1 and version = $2
+KEEP_CHECKPOINT: Final = """
+insert into {aside}.projection_checkpoint
+select * from {home}.projection_checkpoint where name = $1 and version = $2
 """
-FREE_PARKED: Final = "delete from {home}.{table} where projection = $1 and version = $2"
-
-
-class CannotRebuildError(Exception):
-    """Its text says why not; nothing was changed."""
+EXCHANGE_PARKED: Final = (
+    """insert into {aside}.{table}
+    select * from {home}.{table} where projection = $1 and version = $2""",
+    "delete from {home}.{table} where projection = $1 and version = $2",
+    """insert into {home}.{table}
+    select * from {schema}.{table} where projection = $1 and version = $2""",
+)
 
 
 class OvertakenError(Exception):
@@ -111,22 +106,24 @@ class Generation:
 
     @classmethod
     async def of(cls, pool: asyncpg.Pool, model: ReadModel) -> Generation:
-        """The next one of a model; nothing is made yet.
-
-        Raises CannotRebuildError where the model shares its tables with others.
-        """
+        """The next one of a model; nothing is made yet."""
         home = await pool.fetchval("select current_schema()")
         name, tables = model.name, tables_of(model)
         # No live checkpoint has a term below zero: what looks there by mistake moves nothing.
         term = -random.randrange(1, LARGEST_TERM)  # noqa: S311  # tells two apart, keeps no secret
         marks = model.marks if isinstance(model, BatchModel) else ()
-        place = _quoted(f"{name}_next")
-        return cls(name, model.version, tables, marks, _quoted(home), place, term)
+        place = quoted(f"{name}_next")
+        return cls(name, model.version, tables, marks, quoted(home), place, term)
 
     @property
     def before(self) -> str:
         """The schema of the generation that this one replaces."""
-        return _quoted(f"{self.name}_before")
+        return quoted(f"{self.name}_before")
+
+    @property
+    def aside(self) -> str:
+        """The schema to which live tables go within a switch."""
+        return quoted(f"{self.name}_aside")
 
     @property
     def schemas(self) -> str:
@@ -142,11 +139,14 @@ class Generation:
             raise CannotRebuildError(
                 f"{self.name} shares its tables with others: a new version of it is built instead"
             )
+        if not await pool.fetchval(KNOWN, self.name, self.version):
+            raise CannotRebuildError(f"{self.name} {self.version} was never folded here")
         async with pool.acquire() as connection, connection.transaction():
-            await connection.execute(f"drop schema if exists {self.schema} cascade")
-            await connection.execute(f"create schema {self.schema}")
+            await connection.execute(
+                f"drop schema if exists {self.schema} cascade; create schema {self.schema}"
+            )
             for table in (*self.tables, *self.marks, *KEPT_WITH):
-                await self._copy(connection, table)
+                await copy_table(connection, table, self.home, self.schema)
             await connection.execute(
                 f"insert into {self.schema}.projection_checkpoint (name, version, term)"  # noqa: S608  # quoted
                 " values ($1, $2, $3)",
@@ -161,14 +161,18 @@ class Generation:
 
     async def drop_what_is_left(self, pool: asyncpg.Pool) -> list[str]:
         """Drop the generation before, and what a rebuild that died left; the schemas dropped."""
-        return [one for one in (self.before, self.schema) if await _drop_schema(pool, one)]
+        left = (self.before, self.schema, self.aside)
+        return [one for one in left if await _drop_schema(pool, one)]
 
     async def both(self, connection: asyncpg.Connection | asyncpg.Pool) -> Both:
         """Where both stand.
 
         Raises OvertakenError where this generation is gone.
         """
-        row = await connection.fetchrow(self._sql(BOTH), self.name, self.version)
+        try:
+            row = await connection.fetchrow(self._sql(BOTH), self.name, self.version, self.term)
+        except asyncpg.UndefinedTableError:
+            row = None
         if row is None:
             raise OvertakenError
         built = Position(row["n_epoch"], int(row["n_xid"]), row["n_gp"])
@@ -178,7 +182,7 @@ class Generation:
         """Have the live model stand still for 2 s at most; where it does."""
         row = await pool.fetchrow(self._sql(HOLD), self.name, self.version, HOLD_S)
         if row is None:
-            raise CannotRebuildError(f"{self.name} {self.version} was never folded here")
+            raise OvertakenError
         return Position(row["epoch"], int(row["xid"]), row["gp"])
 
     async def let_go(self, pool: asyncpg.Pool) -> None:
@@ -195,13 +199,9 @@ class Generation:
         55P03 where a lock was not to be had in 50 ms. CannotRebuildError where the tables are no
         longer alike.
         """
-        await _drop_schema(pool, self.before)
-        async with pool.acquire() as connection, connection.transaction():
-            await self._lock(connection, (self.home, self.schema))
-            arguments = (self.name, self.version, self.term)
-            await self._exchange(connection, self.schema, WHEN_LEVEL, arguments)
-            await connection.execute(f"drop schema {self.schema} cascade")
-            await connection.execute(NOTE, by, "rebuilt", self.name, outcome)
+        deed = (by, "rebuilt", self.name, outcome)
+        fence = (self.name, self.version, self.term)
+        await self._exchange(pool, self.schema, when=WHEN_LEVEL, fence=fence, deed=deed)
 
     async def take_back(self, pool: asyncpg.Pool, *, by: str) -> None:
         """Put the generation before where the live one is, at the place where it stood then.
@@ -210,80 +210,66 @@ class Generation:
         """
         if not await pool.fetchval("select to_regnamespace($1) is not null", self.before):
             raise CannotRebuildError(f"there are no tables of {self.name} from before")
-        async with pool.acquire() as connection, connection.transaction():
-            await self._lock(connection, (self.home, self.before))
-            aside = _quoted(f"{self.name}_aside")
-            await connection.execute(f"alter schema {self.before} rename to {aside}")
-            await self._exchange(connection, aside, "", (self.name, self.version))
-            await connection.execute(f"drop schema {aside} cascade")
-            outcome = "the tables from before are live again"
-            await connection.execute(NOTE, by, "taken back", self.name, outcome)
-
-    async def _lock(self, connection: asyncpg.Connection, schemas: Sequence[str]) -> None:
-        await connection.execute(f"set local lock_timeout = {LOCK_WITHIN_MS}")
-        locked = [f"{schema}.{table}" for schema in schemas for table in sorted(self.tables)]
-        await connection.execute(f"lock table {', '.join(locked)} in access exclusive mode")
-        for table in self.tables:
-            live, other = [
-                await connection.fetchval(SHAPE, f"{schema}.{_quoted(table)}") for schema in schemas
-            ]
-            if live != other:
-                raise CannotRebuildError(f"{table} was migrated meanwhile: the two are not alike")
+        deed = (by, "taken back", self.name, "the tables from before are live again")
+        fence = (self.name, self.version)
+        await self._exchange(pool, self.before, when="", fence=fence, deed=deed)
 
     async def _exchange(
         self,
-        connection: asyncpg.Connection,
+        pool: asyncpg.Pool,
         source: str,
+        *,
         when: str,
-        arguments: tuple[str | int, ...],
+        fence: tuple[str | int, ...],
+        deed: tuple[str, ...],
     ) -> None:
-        """Live tables go to `before`, those of `source` become live; with checkpoint and parked."""
-        names = {"home": self.home, "schema": source, "when": when}
-        await connection.execute(f"create schema {self.before}")
-        for table in KEPT_WITH:
+        """What is live becomes what was before, what is in `source` becomes live."""
+        aside, model = self.aside, (self.name, self.version)
+        await self._make_aside(pool)
+        tables = [quoted(table) for table in sorted(self.tables)]
+        names = {"home": self.home, "schema": source, "aside": aside, "when": when}
+        async with pool.acquire() as connection, connection.transaction():
+            both = [f"{schema}.{table}" for schema in (self.home, source) for table in tables]
             await connection.execute(
-                f"create table {self.before}.{table} (like {self.home}.{table} including all)"
+                f"set local lock_timeout = {LOCK_WITHIN_MS};"
+                f" lock table {', '.join(both)} in access exclusive mode"
             )
-        await connection.execute(
-            f"insert into {self.before}.projection_checkpoint"  # noqa: S608  # quoted
-            f" select * from {self.home}.projection_checkpoint where name = $1 and version = $2",
-            self.name,
-            self.version,
-        )
-        await connection.execute(TAKE_PLACE.format(**names), *arguments)
-        for table in KEPT_WITH[1:]:
-            leave = MOVE_PARKED.format(to=self.before, source=self.home, table=table)
-            enter = MOVE_PARKED.format(to=self.home, source=source, table=table)
-            for sql in (leave, FREE_PARKED.format(home=self.home, table=table), enter):
-                await connection.execute(sql, self.name, self.version)
-        for table in self.tables:
-            await connection.execute(
-                f"alter table {self.home}.{_quoted(table)} set schema {self.before}"
-            )
-            await connection.execute(
-                f"alter table {source}.{_quoted(table)} set schema {self.home}"
-            )
-
-    async def _copy(self, connection: asyncpg.Connection, table: str) -> None:
-        """Make a table as the live one is, indexes by the same names included."""
-        live, new = f"{self.home}.{_quoted(table)}", f"{self.schema}.{_quoted(table)}"
-        if await connection.fetchval("select to_regclass($1)", live) is None:
-            raise CannotRebuildError(f"there is no table {table}")
-        options: str | None = await connection.fetchval(OPTIONS, live)
-        stored = f" with ({options})" if options else ""
-        await connection.execute(
-            f"create table {new} (like {live} including all excluding indexes){stored}"
-        )
-        for row in await connection.fetch(INDEXES, live):
-            if row["name"] is not None:
+            await self._require_alike(connection, source)
+            await connection.execute(KEEP_CHECKPOINT.format(**names), *model)
+            await connection.fetchval(TAKE_PLACE.format(**names), *fence)
+            for table in KEPT_WITH[1:]:
+                for sql in EXCHANGE_PARKED:
+                    await connection.execute(sql.format(table=table, **names), *model)
+            for table in tables:
                 await connection.execute(
-                    f"alter table {new} add constraint {_quoted(row['name'])} {row['bound']}"
+                    f"alter table {self.home}.{table} set schema {aside};"
+                    f" alter table {source}.{table} set schema {self.home}"
                 )
-                continue
-            # The server tells it with the schema's name, quoted only where it has to be.
-            begin, on, rest = row["created"].partition(" ON ")
-            method = rest[rest.index(" USING ") :]
-            await connection.execute(f"{begin}{on}{new}{method}")
+            await connection.execute(
+                f"drop schema {source} cascade; drop schema if exists {self.before} cascade;"
+                f" alter schema {aside} rename to {self.before}"
+            )
+            await connection.execute(NOTE, *deed)
+
+    async def _make_aside(self, pool: asyncpg.Pool) -> None:
+        aside = self.aside
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                f"drop schema if exists {aside} cascade; create schema {aside}"
+            )
+            for table in KEPT_WITH:
+                await connection.execute(
+                    f"create table {aside}.{table} (like {self.home}.{table} including all)"
+                )
+
+    async def _require_alike(self, connection: asyncpg.Connection, source: str) -> None:
+        for table in self.tables:
+            live, other = [
+                await connection.fetchval(SHAPE, f"{schema}.{quoted(table)}")
+                for schema in (self.home, source)
+            ]
+            if live != other:
+                raise CannotRebuildError(f"{table} was migrated meanwhile: the two are not alike")
 
     def _sql(self, template: str) -> str:
         return template.format(home=self.home, schema=self.schema)
@@ -297,7 +283,3 @@ async def _drop_schema(pool: asyncpg.Pool, schema: str) -> bool:
         await connection.execute(f"set local lock_timeout = {DROP_WITHIN_MS}")
         await connection.execute(f"drop schema if exists {schema} cascade")
     return True
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -166,6 +166,7 @@ class Projector:
         self._looked_at = now
         for (name, _), at in self._at.items():
             metrics.PROJECTION_PAUSED.labels(projection=name).set(at.rests == "paused")
+            metrics.PROJECTION_BUILDING.labels(projection=name).set(not at.built)
 
     async def _read_checkpoints(self) -> None:
         for keyed in self._keyed.values():

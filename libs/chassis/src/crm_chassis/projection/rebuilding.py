@@ -11,7 +11,8 @@ from crm_chassis.errors import backoff, sqlstate
 from crm_chassis.projection.building import fold_on
 from crm_chassis.projection.checkpoints import LOST
 from crm_chassis.projection.comparing import COMPARED_WITHIN_S, compare
-from crm_chassis.projection.generation import CannotRebuildError, OvertakenError
+from crm_chassis.projection.copying import CannotRebuildError
+from crm_chassis.projection.generation import OvertakenError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
