@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
+import os
+import sys
 from typing import Any
 
-import structlog
+import pytest
 from sales.__main__ import app as commands
 from typer.testing import CliRunner
 
@@ -17,21 +18,26 @@ select (select count(*) from log) as events, (select count(*) from intent) as in
 """
 
 
-async def command(sales, *arguments: str) -> Any:
+@pytest.fixture(autouse=True)
+def logs_as_they_are(monkeypatch):
+    """A command sets up the logs of a process; this one has others to come."""
+    monkeypatch.setattr("crm_chassis.commands.configure_logs", lambda *_: None)
+
+
+def environment(sales) -> dict[str, str]:
     kek = sales.settings.keks[0]
-    environment = {
+    return {
         "SALES_DATABASE_URL": sales.settings.database_url.get_secret_value(),
         "SALES_KAFKA_BOOTSTRAP": "127.0.0.1:9",
         "SALES_HTTP_PORT": "8083",
         "SALES_KEKS": f"{kek.kek_id}:{base64.b64encode(kek.material).decode()}",
     }
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+
+
+async def command(sales, *arguments: str) -> Any:
     # A thread of its own, for it runs a loop of its own.
-    done = await asyncio.to_thread(CliRunner().invoke, commands, arguments, env=environment)
-    root.handlers, root.level = handlers, level
-    structlog.contextvars.clear_contextvars()
-    return done
+    told = environment(sales)
+    return await asyncio.to_thread(CliRunner().invoke, commands, arguments, env=told)
 
 
 async def test_a_rebuild_decides_nothing_and_sends_nothing(sales):
@@ -91,3 +97,34 @@ async def test_a_model_is_paused_and_resumed_from_the_command_line(sales):
     assert stale.headers["Stale-Reason"] == "paused"
     assert resumed.exit_code == 0
     assert shown.json()["title"] == "Cups for the café"
+
+
+async def test_a_release_is_built_ahead_by_a_process_of_its_own_and_ready_then(sales):
+    """The release before kept other versions, elsewhere."""
+    path = await sales.open(await sales.customer(name="Ada"))
+    await sales.fold()
+    await sales.pool.execute(
+        "update projection_checkpoint set version = 0, tables = '{}'; truncate deal, account"
+    )
+
+    before = await sales.http.get("/readyz")
+    ahead = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sales", "rebuild", "--ahead",
+        env={**os.environ, **environment(sales)},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert ahead.stdout is not None
+    told = await asyncio.wait_for(ahead.stdout.readline(), 60)
+    after = await sales.http.get("/readyz")
+    shown = await sales.http.get(path)
+    ahead.terminate()
+    rest, _ = await asyncio.wait_for(ahead.communicate(), 30)
+    again = await command(sales, "rebuild", "--ahead")
+
+    assert (before.status_code, before.json()["building"]) == (503, ["accounts 1", "pipeline 1"])
+    assert told == b"accounts 1, pipeline 1: level; followed until it is taken\n"
+    assert after.status_code == 200
+    assert shown.json()["title"] == "Cups for the café"
+    assert rest == b"accounts 1, pipeline 1: left where it stands\n"
+    assert ahead.returncode == 0
+    assert again.stdout == "all that this release reads is built\n"

@@ -212,6 +212,22 @@ async def test_a_rebuild_that_dies_leaves_the_live_model_alone_and_is_begun_agai
 
 
 @pytest.mark.usefixtures("tables")
+async def test_a_switch_of_two_that_stand_apart_is_refused(probe, database):
+    await probe.count(new_id(), 1)
+    await catch_up(projector(probe, sums_model()))
+    async with rebuilding(probe, database, sums_model()) as (generation, build):
+        await build.build()
+        await probe.count(new_id(), 2)
+        await catch_up(projector(probe, sums_model()))
+
+        with pytest.raises(Exception, match="another owner moved it") as refused:
+            await generation.take_place(probe.pool, by="ann", outcome="")
+
+    assert sqlstate(refused.value) == "KM001"
+    assert await probe.pool.fetchval("select count(*) from sums") == 2
+
+
+@pytest.mark.usefixtures("tables")
 async def test_a_table_that_somebody_uses_is_waited_for_and_read_on_meanwhile(probe, database):
     await probe.count(new_id(), 1)
     await catch_up(projector(probe, sums_model()))

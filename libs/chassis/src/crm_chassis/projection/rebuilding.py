@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crm_chassis.lease import Lease
     from crm_chassis.projection.building import Tell
     from crm_chassis.projection.comparing import Compared
-    from crm_chassis.projection.generation import Generation
+    from crm_chassis.projection.generation import Both, Generation
     from crm_chassis.projection.projector import Projector
 
 MOST_TRIES: Final = 120
@@ -99,9 +99,7 @@ class Rebuilding:
         while True:
             if not await self._lease.wait_held(LEASE_WITHIN_S):
                 raise OvertakenError
-            both = await self._generation.both(self._beside)
-            if both.stopped is not None:
-                raise CannotRebuildError(f"it cannot be folded: {both.stopped}")
+            both = await self._both()
             self._tell(both.built.gp, both.live.gp)
             if both.built >= both.live:
                 return
@@ -110,8 +108,14 @@ class Rebuilding:
     async def _stand_beside(self) -> None:
         """Hold the live model where it stands, and fold up to there."""
         place = await self._generation.hold(self._pool)
-        while (await self._generation.both(self._beside)).built < place:
+        while (await self._both()).built < place:
             await fold_on(self._projector, until=place)
+
+    async def _both(self) -> Both:
+        both = await self._generation.both(self._beside)
+        if both.stopped is not None:
+            raise CannotRebuildError(f"it cannot be folded: {both.stopped}")
+        return both
 
     async def _compare(self) -> Compared:
         generation = self._generation
