@@ -14,6 +14,7 @@ from tests.fault.faults import (
     network,
     poison,
     processes,
+    rebuilds,
     records,
     restore,
     servers,
@@ -39,6 +40,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *leaders.FAULTS,
     *effects.FAULTS,
     *deciding.FAULTS,
+    *rebuilds.FAULTS,
 )
 
 

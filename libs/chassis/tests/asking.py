@@ -7,7 +7,7 @@ import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.clock import utc_now
 from crm_chassis.http.app import build_app
-from crm_chassis.http.health import Health
+from crm_chassis.http.health import Health, Models
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.kafka_answers import kafka_answers
 from crm_chassis.log import epochs
@@ -24,7 +24,11 @@ def app_of(
     *routers: APIRouter,
     stalled: tuple[str, ...] = (),
     bootstrap: str = "127.0.0.1:1",
+    models: Models | None = None,
 ) -> FastAPI:
+    async def told() -> Models:
+        return models or Models((), ())
+
     return build_app(
         title="probe",
         version="1",
@@ -36,6 +40,7 @@ def app_of(
             log=lambda: epochs.tell(pool),
             kafka=lambda: kafka_answers(bootstrap),
             stalled=lambda: stalled,
+            models=None if models is None else told,
         ),
         max_body_bytes=10_000,
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from crm_chassis.clock import utc_now
 from crm_chassis.log.logged import LoggedEvent
+from crm_chassis.log.tail import head
+from crm_chassis.projection.checkpoints import standing_at
 from crm_chassis.projection.model import Projection
 from crm_chassis.projection.projector import Projector
 from probe import Counted, Named, Probe
@@ -110,3 +114,22 @@ async def catch_up(runner: Projector) -> None:
     async with asyncio.timeout(20):
         while await runner.turn():
             pass
+
+
+@asynccontextmanager
+async def worker(probe: Probe, *models: Any) -> AsyncIterator[None]:
+    """A worker that folds these models meanwhile."""
+    stop = asyncio.Event()
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(projector(probe, *models).run(stop, beat=lambda: None))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def level(probe: Probe, name: str, version: int = 1) -> None:
+    """Wait until a model stands at the end of the log."""
+    async with asyncio.timeout(20):
+        while await standing_at(probe.pool, name, version) < await head(probe.pool):
+            await asyncio.sleep(0.01)

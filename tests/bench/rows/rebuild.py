@@ -1,7 +1,7 @@
 """A read model folded from the start of a log of 1 M events, while others are read.
 
-There is no command that rebuilds yet. What exists is a new scoring model: the worker folds it from
-the start of the log beside those that serve.
+Scoring models share tables, so one is built anew as another model: the worker folds it from the
+start of the log beside those that serve.
 """
 
 from __future__ import annotations

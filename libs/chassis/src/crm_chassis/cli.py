@@ -10,6 +10,7 @@ import typer
 
 from crm_chassis import apikeys
 from crm_chassis.cli_parked import parked_commands, quarantine_commands
+from crm_chassis.cli_rebuild import add_rebuild_commands
 from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, settings_or_exit, with_database
 from crm_chassis.database import wait_until_migrated
 from crm_chassis.kafka_topics import WrongTopicError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from crm_chassis.lifecycle import Prepare
+    from crm_chassis.projection.building import Folded
     from crm_chassis.restore.recovering import Recovering
     from crm_chassis.settings import ServiceSettings
 
@@ -52,19 +54,20 @@ class Role(StrEnum):
         return self is not Role.API
 
 
-def service_cli(
+def service_cli(  # noqa: PLR0913  # each named at the call
     name: str,
     *,
     settings: type[S],
     run: Callable[[S, Role, asyncio.Event], Coroutine[Any, Any, bool]],
     migrations: str,
     recovering: Callable[[S, asyncpg.Pool], Recovering] | None = None,
+    folded: Callable[[S, asyncpg.Pool], Folded] | None = None,
 ) -> typer.Typer:
     """The command line of a service; it adds what is its own.
 
     `run` is the service's bootstrap: it runs until the event is set and answers whether all
     ended well. `migrations` is where Alembic finds them ("contacts:migrations"). `recovering` puts
-    `recover` together, for a service that publishes.
+    `recover` together, for a service that publishes, `folded` what its rebuilds fold.
     """
     app = typer.Typer(
         name=name, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -111,6 +114,8 @@ def service_cli(
         app.command(name="recover", help="Make a restored log whole from Kafka, and open it.")(
             _recover(name, settings, recovering)
         )
+    if folded is not None:
+        add_rebuild_commands(app, name, settings, folded)
     app.add_typer(_api_keys(name, settings), name="api-keys", help="Who may call the API.")
     app.add_typer(
         parked_commands(name, settings), name="parked", help="What read models could not fold."

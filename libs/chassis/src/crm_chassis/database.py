@@ -29,8 +29,12 @@ SESSION_LIMITS: Final = {
 }
 
 
-def open_pool(dsn: str, *, application_name: str, max_size: int) -> asyncpg.Pool:
+def open_pool(
+    dsn: str, *, application_name: str, max_size: int, schemas: str | None = None
+) -> asyncpg.Pool:
     """A pool that connects when it is first asked, so a service starts before its server does.
+
+    `schemas`: where its sessions look for tables, as SQL; else as the role does.
 
     Enter it (`async with`) or await it, which opens nothing. Only a server that takes writes is
     connected to; a connection whose server turned read-only makes the pool renew them all.
@@ -51,7 +55,11 @@ def open_pool(dsn: str, *, application_name: str, max_size: int) -> asyncpg.Pool
         command_timeout=COMMAND_TIMEOUT_S,
         target_session_attrs="read-write",
         reset=keep,
-        server_settings={**SESSION_LIMITS, "application_name": application_name},
+        server_settings={
+            **SESSION_LIMITS,
+            "application_name": application_name,
+            **({} if schemas is None else {"search_path": schemas}),
+        },
     )
     return pool
 

@@ -95,6 +95,14 @@ PROJECTION_ROWS_BEHIND = Gauge(
 PROJECTION_STOPPED = Gauge(
     "kith_projection_stopped", "1 while a projection stands on an error.", ["projection"]
 )
+PROJECTION_PAUSED = Gauge(
+    "kith_projection_paused", "1 while a projection is paused by an operator.", ["projection"]
+)
+PROJECTION_BUILDING = Gauge(
+    "kith_projection_building",
+    "1 while a projection has not been level with the log yet.",
+    ["projection"],
+)
 PARKED_KEYS = Gauge("kith_parked_keys", "Keys that a projection goes on without.", ["projection"])
 PARKED_TOTAL = Counter("kith_parked_total", "Times that a key parked.", ["projection"])
 REACTIONS = Counter(

@@ -6,6 +6,7 @@ import pytest
 import structlog
 from asking import app_of, client_of
 from crm_chassis.database import close_pool, open_pool
+from crm_chassis.http.health import Models
 from crm_chassis.tracing import show_trace
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -31,6 +32,18 @@ async def test_a_service_is_ready_with_kafka_away(pool):
 
     expected = {"database": "ready", "kafka": "away", "log": "settled"}
     assert (answer.status_code, answer.json()) == (200, expected)
+
+
+async def test_a_service_is_not_ready_while_a_version_of_a_read_model_is_built(pool):
+    building = Models(building=("pipeline 2",), paused=("scores 1",))
+    built = Models(building=(), paused=("scores 1",))
+    async with client_of(app_of(pool, models=building)) as client:
+        before = await client.get("/readyz")
+    async with client_of(app_of(pool, models=built)) as client:
+        after = await client.get("/readyz")
+
+    assert (before.status_code, before.json()["building"]) == (503, ["pipeline 2"])
+    assert (after.status_code, after.json()["paused"]) == (200, ["scores 1"])
 
 
 async def test_a_service_is_not_ready_without_its_tables(database):

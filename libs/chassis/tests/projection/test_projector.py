@@ -78,7 +78,8 @@ async def test_without_the_compare_and_set_the_zombie_would_count_twice(probe, m
     unfenced = """
         update projection_checkpoint
         set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4
-        where name = $5 and version = $6 and ($7::int, $8::text, $9::bigint) is not null
+        where name = $5 and version = $6
+          and ($7::int, $8::text, $9::bigint, $10::bigint) is not null
     """
     monkeypatch.setattr("crm_chassis.projection.checkpoints.MOVE", unfenced)
 

@@ -2,11 +2,16 @@
 
 from crm_chassis.cli import service_cli
 
-from analytics.bootstrap import MIGRATIONS, SERVICE, recovering, run
+from analytics.bootstrap import MIGRATIONS, SERVICE, folded, recovering, run
 from analytics.settings import AnalyticsSettings
 
 app = service_cli(
-    SERVICE, settings=AnalyticsSettings, run=run, migrations=MIGRATIONS, recovering=recovering
+    SERVICE,
+    settings=AnalyticsSettings,
+    run=run,
+    migrations=MIGRATIONS,
+    recovering=recovering,
+    folded=folded,
 )
 
 

@@ -21,6 +21,7 @@ from crm_chassis.lease import Lease
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.process import health_of, process_pool, run_process
+from crm_chassis.projection.building import Folded
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
@@ -152,7 +153,7 @@ def application(
 def _health(
     settings: AnalyticsSettings, core: Core, stalled: Callable[[], tuple[str, ...]]
 ) -> Health:
-    health = health_of(settings, core.pool, MIGRATIONS, stalled)
+    health = health_of(settings, core.pool, MIGRATIONS, core.read_models, stalled)
     return health if core.ranked is None else replace(health, details={"redis": core.ranked.tell})
 
 
@@ -206,6 +207,12 @@ def recovering(settings: AnalyticsSettings, pool: asyncpg.Pool) -> Recovering:
         replication_factor=settings.kafka_replication_factor,
         min_insync=settings.kafka_min_insync,
     )
+
+
+def folded(settings: AnalyticsSettings, pool: asyncpg.Pool) -> Folded:
+    """What a rebuild folds."""
+    core = Core.of(settings, pool)
+    return Folded(core.log, core.read_models)
 
 
 def _prepare(settings: AnalyticsSettings, core: Core, role: Role) -> Prepare:

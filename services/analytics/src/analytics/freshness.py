@@ -12,7 +12,10 @@ from analytics.engagement.api import SCOPE
 
 
 class ReadModelFreshness(BaseModel):
-    """Where a read model stands. `age_seconds` is that of the oldest event it lacks, 0 for none."""
+    """Where a read model stands. `age_seconds` is that of the oldest event it lacks, 0 for none.
+
+    `stopped` is the error that it stands on, `paused` what an operator paused it for.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,6 +25,7 @@ class ReadModelFreshness(BaseModel):
     age_seconds: float
     owed_since: datetime | None
     stopped: str | None
+    paused: str | None
 
 
 def freshness_router(*, checkpoints: Checkpoints, clock: Clock) -> APIRouter:
@@ -40,6 +44,7 @@ def freshness_router(*, checkpoints: Checkpoints, clock: Clock) -> APIRouter:
                 age_seconds=max(0.0, (now - (each.owed_since or now)).total_seconds()),
                 owed_since=each.owed_since,
                 stopped=each.stopped,
+                paused=each.paused,
             )
             for (name, version), each in sorted(known.items())
         ]

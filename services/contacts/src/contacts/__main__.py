@@ -9,14 +9,19 @@ from crm_chassis import apikeys
 from crm_chassis.cli import service_cli
 from crm_chassis.commands import EXIT_UNSAFE, with_database
 
-from contacts.bootstrap import MIGRATIONS, SERVICE, recovering, run
+from contacts.bootstrap import MIGRATIONS, SERVICE, folded, recovering, run
 from contacts.settings import ContactsSettings
 
 if TYPE_CHECKING:
     import asyncpg
 
 app = service_cli(
-    SERVICE, settings=ContactsSettings, run=run, migrations=MIGRATIONS, recovering=recovering
+    SERVICE,
+    settings=ContactsSettings,
+    run=run,
+    migrations=MIGRATIONS,
+    recovering=recovering,
+    folded=folded,
 )
 write_keys = typer.Typer(no_args_is_help=True)
 app.add_typer(write_keys, name="write-keys", help="Who may send events in.")

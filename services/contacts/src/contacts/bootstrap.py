@@ -21,6 +21,7 @@ from crm_chassis.lease import Lease
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.process import health_of, process_pool, run_process
+from crm_chassis.projection.building import Folded
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
@@ -132,7 +133,7 @@ def application(
         ),
         api_keys=api_keys,
         checkpoints=Checkpoints(core.pool, core.clock),
-        health=health_of(settings, core.pool, MIGRATIONS, stalled),
+        health=health_of(settings, core.pool, MIGRATIONS, READ_MODELS, stalled),
         self_limited=COLLECTOR_PATHS,
     )
 
@@ -148,7 +149,7 @@ async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bo
             service=SERVICE,
             prepare=prepare_database(settings, pool, role=role, migrations=MIGRATIONS),
             wakeups=core.wakeups,
-            health=partial(health_of, settings, pool, MIGRATIONS),
+            health=partial(health_of, settings, pool, MIGRATIONS, READ_MODELS),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
         )
@@ -169,6 +170,12 @@ def recovering(settings: ContactsSettings, pool: asyncpg.Pool) -> Recovering:
         reserves=Reserved(log=log, digest_key=digest_key),
         before_it_opens=partial(reserve_anew, pool, log, key=digest_key),
     )
+
+
+def folded(settings: ContactsSettings, pool: asyncpg.Pool) -> Folded:
+    """What a rebuild folds."""
+    core = Core.of(settings, pool)
+    return Folded(core.log, READ_MODELS)
 
 
 def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) -> None:

@@ -2,11 +2,16 @@
 
 from crm_chassis.cli import service_cli
 
-from sales.bootstrap import MIGRATIONS, SERVICE, recovering, run
+from sales.bootstrap import MIGRATIONS, SERVICE, folded, recovering, run
 from sales.settings import SalesSettings
 
 app = service_cli(
-    SERVICE, settings=SalesSettings, run=run, migrations=MIGRATIONS, recovering=recovering
+    SERVICE,
+    settings=SalesSettings,
+    run=run,
+    migrations=MIGRATIONS,
+    recovering=recovering,
+    folded=folded,
 )
 
 

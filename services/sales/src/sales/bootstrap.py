@@ -27,6 +27,7 @@ from crm_chassis.lease import Lease
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.process import health_of, process_pool, run_process
+from crm_chassis.projection.building import Folded
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
@@ -123,7 +124,7 @@ def application(
         ),
         api_keys=ApiKeys(core.pool),
         checkpoints=Checkpoints(core.pool, core.clock),
-        health=health_of(settings, core.pool, MIGRATIONS, stalled),
+        health=health_of(settings, core.pool, MIGRATIONS, READ_MODELS, stalled),
     )
 
 
@@ -138,7 +139,7 @@ async def run(settings: SalesSettings, role: Role, stop: asyncio.Event) -> bool:
             service=SERVICE,
             prepare=prepare_database(settings, pool, role=role, migrations=MIGRATIONS),
             wakeups=core.wakeups,
-            health=partial(health_of, settings, pool, MIGRATIONS),
+            health=partial(health_of, settings, pool, MIGRATIONS, READ_MODELS),
             application=lambda stalled: application(settings, core, stalled=stalled),
             add_work=lambda supervisor: _add_work(supervisor, settings, core),
         )
@@ -154,6 +155,12 @@ def recovering(settings: SalesSettings, pool: asyncpg.Pool) -> Recovering:
         replication_factor=settings.kafka_replication_factor,
         min_insync=settings.kafka_min_insync,
     )
+
+
+def folded(settings: SalesSettings, pool: asyncpg.Pool) -> Folded:
+    """What a rebuild folds."""
+    core = Core.of(settings, pool)
+    return Folded(core.log, READ_MODELS)
 
 
 def _add_work(supervisor: Supervisor, settings: SalesSettings, core: Core) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -14,6 +14,15 @@ from crm_chassis.http.access import public
 
 LONGEST_PING_S: Final = 1.0
 PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What is told of this release's read models, each as `name version`."""
+
+    building: tuple[str, ...]
+    """Not level yet, where another version of it was: answers would lack what that one had."""
+    paused: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class Health:
     kafka: Callable[[], Awaitable[bool]]
     stalled: Callable[[], tuple[str, ...]]
     details: Mapping[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
+    models: Callable[[], Awaitable[Models]] | None = None
 
     async def database(self) -> str:
         """ready, not-migrated, or away."""
@@ -54,13 +64,18 @@ def health_router(health: Health) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        """200 when questions can be answered: the database is there and prepared."""
+        """200 when questions can be answered: the database is there and prepared, with rows."""
         database, kafka = await asyncio.gather(health.database(), health.kafka())
-        told = {"database": database, "kafka": "ready" if kafka else "away"}
+        told: dict[str, Any] = {"database": database, "kafka": "ready" if kafka else "away"}
         told |= {name: tell() for name, tell in health.details.items()}
-        if database == "ready":
+        ready = database == "ready"
+        if ready:
             told["log"] = await health.log()
-        return JSONResponse(told, 200 if database == "ready" else 503)
+        if ready and health.models is not None:
+            models = await health.models()
+            ready = not models.building
+            told |= {"building": models.building, "paused": models.paused}
+        return JSONResponse(told, 200 if ready else 503)
 
     @router.get("/metrics")
     async def metrics() -> Response:

@@ -22,7 +22,8 @@ LONGEST_POSITION: Final = 64
 
 # The oldest row that a read model has not seen is the next one behind its checkpoint.
 CHECKPOINTS: Final = """
-select c.name, c.version, c.epoch, c.xid::text as xid, c.gp, c.stopped, n.recorded_at as owed_since
+select c.name, c.version, c.epoch, c.xid::text as xid, c.gp, c.stopped, c.paused_for,
+       n.recorded_at as owed_since
 from projection_checkpoint c
 left join lateral (
     select l.recorded_at from log l
@@ -56,6 +57,7 @@ class Checkpoint:
 
     position: Position
     stopped: str | None  # why it stands still
+    paused: str | None  # what an operator paused it for
     owed_since: datetime | None  # when the oldest row not folded was recorded; None: all are
 
 
@@ -91,6 +93,7 @@ class Checkpoints:
             (row["name"], row["version"]): Checkpoint(
                 Position(row["epoch"], int(row["xid"]), row["gp"]),
                 row["stopped"],
+                row["paused_for"],
                 row["owed_since"],
             )
             for row in rows
@@ -107,7 +110,7 @@ class Freshness:
     """How long the oldest event that is missing has been recorded; 0 when none is."""
     position: Position | None
     stale: str | None
-    """Why the answer may lack what was asked for: behind, stopped, not-started."""
+    """Why the answer may lack what was asked for: behind, stopped, paused, not-started."""
 
     def headers(self) -> dict[str, str]:
         told = {"Freshness-Age-Seconds": f"{self.age_seconds:.3f}"}
@@ -141,8 +144,11 @@ def _lateness(standing: list[Checkpoint | None], after: Position | None) -> str 
     if any(each is None for each in standing):
         return "not-started"
     behind = [each for each in standing if each and after is not None and each.position < after]
-    if any(each and each.stopped for each in (behind if after is not None else standing)):
+    waited_for = behind if after is not None else standing
+    if any(each and each.stopped for each in waited_for):
         return "stopped"
+    if any(each and each.paused is not None for each in waited_for):
+        return "paused"
     return "behind" if behind else None
 
 

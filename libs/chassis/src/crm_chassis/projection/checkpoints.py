@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import START, Position
 from crm_chassis.log.statements import guarded
 from crm_chassis.log.tail import position_of
+from crm_chassis.projection.model import tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +21,24 @@ if TYPE_CHECKING:
     from crm_chassis.projection.model import Model
 
 REGISTER: Final = """
-insert into projection_checkpoint (name, version) select * from unnest($1::text[], $2::int[])
-on conflict do nothing
+insert into projection_checkpoint as c (name, version, tables)
+select u.name, u.version, string_to_array(u.tables, ',')
+from unnest($1::text[], $2::int[], $3::text[]) as u(name, version, tables)
+on conflict (name, version) do update set tables = excluded.tables
+where c.tables <> excluded.tables
+"""
+SHARED: Final = """
+select u.name, u.version, c.version as other, t as in_table
+from unnest($1::text[], $2::int[], $3::text[]) as u(name, version, tables)
+join projection_checkpoint c on c.name = u.name and c.version <> u.version
+cross join lateral unnest(c.tables) t
+where t = any(string_to_array(u.tables, ','))
 """
 CHECKPOINTS: Final = """
-select c.name, c.version, c.epoch, c.xid::text as xid, c.gp, c.recorded_at
+select c.name, c.version, c.epoch, c.xid::text as xid, c.gp, c.recorded_at, c.term,
+       case when c.paused_at is not null then 'paused'
+            when c.held_until > clock_timestamp() then 'held' end as rests,
+       c.built_at is not null as built
 from projection_checkpoint c
 where (c.name, c.version) in (select * from unnest($1::text[], $2::int[]))
 """
@@ -32,16 +46,49 @@ MOVE: Final = """
 update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4,
        moved_at = clock_timestamp(), stopped = null
 where name = $5 and version = $6 and epoch = $7 and xid = $8::text::xid8 and gp = $9
+  and term = $10
 """
 STAY: Final = """
 update projection_checkpoint set moved_at = clock_timestamp()
-where name = $1 and version = $2 and epoch = $3 and xid = $4::text::xid8 and gp = $5
+where name = $1 and version = $2 and epoch = $3 and xid = $4::text::xid8 and gp = $5 and term = $6
+"""
+# Models of which a page has no event move as one: a statement each would cost more than the folds.
+MOVE_IDLE: Final = """
+with moved as (
+    update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4,
+           moved_at = clock_timestamp(), stopped = null
+    where (name, version, term) in (select * from unnest($5::text[], $6::int[], $7::bigint[]))
+      and epoch = $8 and xid = $9::text::xid8 and gp = $10
+    returning 1)
+select assert_moved((select count(*) from moved), cardinality($5))
+"""
+STOPPED: Final = "update projection_checkpoint set stopped = $3 where name = $1 and version = $2"
+BUILT: Final = """
+update projection_checkpoint set built_at = clock_timestamp()
+where name = $1 and version = $2 and built_at is null
 """
 LOST: Final = "KM001"
 """SQLSTATE of a compare-and-set that found another value."""
 # Rows and checkpoint go together, and the log that they are folded from is on the disk: nobody
 # has to wait for the disk here. What PostgreSQL forgets in a crash is folded again.
 NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"
+
+Rest = Literal["paused", "held"]
+"""Why a model is not folded: an operator paused it; its tables are about to change places."""
+
+
+class SharedTableError(Exception):
+    """A version of a model would be folded into rows that another version of it keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a model stands, and under which term whoever folds it may write."""
+
+    position: Position
+    term: int
+    rests: Rest | None = None
+    built: bool = False  # it was level with the log once
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +99,7 @@ class Move:
     start: Position
     end: Position
     recorded_at: datetime  # of the row at `end`
+    term: int
 
     @property
     def fence(self) -> Statement:
@@ -59,7 +107,7 @@ class Move:
         start, end, model = self.start, self.end, self.model
         arguments = (
             end.epoch, str(end.xid), end.gp, self.recorded_at, model.name, model.version,
-            start.epoch, str(start.xid), start.gp,
+            start.epoch, str(start.xid), start.gp, self.term,
         )  # fmt: skip
         return Statement(MOVE, arguments)
 
@@ -86,9 +134,41 @@ async def write_behind(
     return time.perf_counter() - began
 
 
-def stayed(model: Model, at: Position) -> Statement:
+def stayed(model: Model, at: Standing) -> Statement:
     """Write beside a model that stays where its owner believes it to be."""
-    return Statement(STAY, (model.name, model.version, at.epoch, str(at.xid), at.gp))
+    epoch, xid, gp = at.position
+    return Statement(STAY, (model.name, model.version, epoch, str(xid), gp, at.term))
+
+
+async def register(pool: asyncpg.Pool, models: Sequence[Model]) -> None:
+    """Give models the checkpoints that they lack, at the start of the log.
+
+    Raises SharedTableError.
+    """
+    told = (
+        [model.name for model in models],
+        [model.version for model in models],
+        [",".join(tables_of(model)) for model in models],
+    )
+    for row in await pool.fetch(SHARED, *told):
+        raise SharedTableError(
+            f"{row['name']} {row['version']} would be folded into {row['in_table']}, which version"
+            f" {row['other']} keeps: give it a table of its own"
+        )
+    await pool.execute(REGISTER, *told)
+
+
+async def standings(
+    pool: asyncpg.Pool, models: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], Standing]:
+    """Where models stand, by name and version; those that never ran are missing."""
+    names, versions = [name for name, _ in models], [version for _, version in models]
+    return {
+        (row["name"], row["version"]): Standing(
+            position_of(row), row["term"], row["rests"], row["built"]
+        )
+        for row in await pool.fetch(CHECKPOINTS, names, versions)
+    }
 
 
 async def standing_at(pool: asyncpg.Pool, name: str, version: int) -> Position:

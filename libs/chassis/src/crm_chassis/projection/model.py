@@ -41,6 +41,9 @@ class BatchModel:
     `fold` reads what it needs without a transaction and returns the statements that the chassis
     runs, together with the move of the checkpoint, as one statement. No two of them may write
     the same table. It must be a function of what it read and of the events.
+
+    `tables` hold its rows and nobody else's; a model without any cannot be rebuilt. `marks` are
+    another's, in which it says what is owed to others: a rebuild writes none of that.
     """
 
     name: str
@@ -48,6 +51,8 @@ class BatchModel:
     types: tuple[str, ...]
     fold: Callable[[asyncpg.Pool, Sequence[LoggedEvent[Any]]], Awaitable[Sequence[Statement]]]
     opens: bool = False
+    tables: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +273,17 @@ class KeyedModel(Protocol):
 ReadModel = Projection[Any] | BatchModel | GlanceModel[Any]
 Model = ReadModel | KeyedModel
 """Whatever has a checkpoint."""
+
+
+def tables_of(model: Model) -> tuple[str, ...]:
+    """The tables that hold a model's rows and nobody else's."""
+    match model:
+        case Projection():
+            return (model.table.name,)
+        case BatchModel():
+            return model.tables
+        case _:
+            return ()
 
 
 def _transposed(keys: Sequence[Key], width: int) -> tuple[list[Any], ...]:

@@ -119,15 +119,17 @@ class Pages:
         self._last = START
         self._looked_at = float("-inf")
 
-    async def next(self, position: Position, models: Sequence[Model]) -> Page | None:
-        """The rows behind `position`; None where there are none."""
+    async def next(
+        self, position: Position, models: Sequence[Model], *, until: Position = LAST
+    ) -> Page | None:
+        """The rows behind `position`, up to `until`; None where there are none."""
         # A page holds what these models asked for: at the same place others ask for other rows.
-        reading = self._ahead.pop((position, _names(models)), None)
+        reading = self._ahead.pop((position, _names(models), until), None)
         page = None if reading is None else await reading
-        page = page or await self._read(position, models)
+        page = page or await self._read(position, models, until)
         if page is not None and page.rows >= self._rows:
-            reading = asyncio.create_task(self._read(page.end, models))
-            self._ahead[page.end, _names(models)] = reading
+            reading = asyncio.create_task(self._read(page.end, models, until))
+            self._ahead[page.end, _names(models), until] = reading
         return page
 
     async def behind(self, page: Page) -> int:
@@ -140,9 +142,11 @@ class Pages:
             self._last = await head(self._pool)
         return max(0, self._last.gp - page.end.gp)  # numbers are given in order: nearly exact
 
-    async def keep(self, standing: Mapping[Position, Sequence[Model]]) -> None:
+    async def keep(
+        self, standing: Mapping[Position, Sequence[Model]], *, until: Position = LAST
+    ) -> None:
         """Give up pages that nobody wants any more."""
-        wanted = {(position, _names(models)) for position, models in standing.items()}
+        wanted = {(position, _names(models), until) for position, models in standing.items()}
         await give_up([self._ahead.pop(one) for one in self._ahead.keys() - wanted])
 
     def fit(self, seconds: float, rows: int) -> None:
@@ -152,14 +156,16 @@ class Pages:
         elif self._rows < PAGE_ROWS:
             self._rows = min(PAGE_ROWS, self._rows + self._rows // 4)
 
-    async def _read(self, position: Position, models: Sequence[Model]) -> Page | None:
+    async def _read(
+        self, position: Position, models: Sequence[Model], until: Position
+    ) -> Page | None:
         """The next rows, read as the models want them; all stop at the same row."""
         glancing = [model for model in models if isinstance(model, GlanceModel)]
         decoding = [model for model in models if not isinstance(model, GlanceModel)]
         page: Page | None = None
         if decoding:
             types = sorted({QUARANTINED, *(kind for model in decoding for kind in model.types)})
-            rows = await read_page(self._pool, position, limit=self._rows, types=types)
+            rows = await read_page(self._pool, position, limit=self._rows, types=types, until=until)
             if not rows:
                 return None
             last = rows[-1]
@@ -172,7 +178,7 @@ class Pages:
                 types=sorted({kind for model in glancing for kind in model.types}),
                 with_id=sorted({kind for model in glancing for kind in model.with_id}),
                 with_data=sorted({kind for model in glancing for kind in model.with_data}),
-                until=LAST if page is None else page.end,
+                until=until if page is None else page.end,
             )
             if found is None:
                 return page
@@ -186,8 +192,8 @@ class Pages:
         return page
 
 
-_Wanted = tuple[Position, tuple[str, ...]]
-"""Where a page begins, and for which models it is read."""
+_Wanted = tuple[Position, tuple[str, ...], Position]
+"""Where a page begins, for which models it is read, and behind what it does not go."""
 
 
 def _names(models: Sequence[Model]) -> tuple[str, ...]:

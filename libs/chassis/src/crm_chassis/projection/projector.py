@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -14,9 +15,19 @@ from crm_chassis import metrics, tracing
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error, sqlstate
 from crm_chassis.log.entries import VersionConflictError
-from crm_chassis.log.tail import position_of, read_traced
+from crm_chassis.log.position import LAST
+from crm_chassis.log.tail import read_traced
 from crm_chassis.log.wakeups import next_turn
-from crm_chassis.projection.checkpoints import CHECKPOINTS, LOST, NO_WAIT, REGISTER, Move
+from crm_chassis.projection.checkpoints import (
+    BUILT,
+    LOST,
+    MOVE_IDLE,
+    NO_WAIT,
+    STOPPED,
+    Move,
+    register,
+    standings,
+)
 from crm_chassis.projection.keyed import KeyedFold
 from crm_chassis.projection.model import BatchModel, GlanceModel, Projection
 from crm_chassis.projection.pages import Pages, Wants
@@ -34,23 +45,15 @@ if TYPE_CHECKING:
     from crm_chassis.lease import Lease
     from crm_chassis.log.append import Log
     from crm_chassis.log.position import Position
+    from crm_chassis.projection.checkpoints import Standing
     from crm_chassis.projection.keyed import Keyed
     from crm_chassis.projection.model import Model, ReadModel
     from crm_chassis.projection.pages import Page
 
 WITHOUT_LEASE_SECONDS: Final = 0.5
 
-# Models of which a page has no event move as one: a statement each would cost more than the folds.
-MOVE_IDLE: Final = """
-with moved as (
-    update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3, recorded_at = $4,
-           moved_at = clock_timestamp(), stopped = null
-    where (name, version) in (select * from unnest($5::text[], $6::int[]))
-      and epoch = $7 and xid = $8::text::xid8 and gp = $9
-    returning 1)
-select assert_moved((select count(*) from moved), cardinality($5))
-"""
-STOPPED: Final = "update projection_checkpoint set stopped = $3 where name = $1 and version = $2"
+LOOK_EVERY_S: Final = 0.25
+"""Whether somebody paused a model, or took it to change its tables."""
 
 _logger = structlog.stdlib.get_logger(__name__)
 
@@ -61,7 +64,8 @@ class Projector:
     Models at the same position share one read of the log. A key of a `Projection` that cannot be
     folded parks (see `parking`). A model of another kind, or one of which too many keys fail, stops
     and says so (log, metric, `stopped` in its checkpoint); the others go on, and it is tried again
-    when the process starts anew.
+    when the process starts anew. A model that is paused, or held while its tables change places, is
+    left out until it is let go.
     """
 
     def __init__(  # noqa: PLR0913  # collaborators, each named at the call
@@ -83,7 +87,8 @@ class Projector:
         self._lease = lease
         self._wake = wake
         self._clock = clock
-        self._at: dict[tuple[str, int], Position] = {}
+        self._at: dict[tuple[str, int], Standing] = {}
+        self._looked_at = float("-inf")
         self._stopped: dict[tuple[str, int], datetime] = {}
         self._pages = Pages(pool)
         self._wants = {name: Wants.of(model, log.topic_of) for name, model in self._models.items()}
@@ -99,64 +104,89 @@ class Projector:
         while not stop.is_set():
             beat()
             if not await self._lease.wait_held(WITHOUT_LEASE_SECONDS):
-                await self._forget()
+                await self.forget()
                 continue
             began = asyncio.get_running_loop().time()
             try:
                 behind = await self.turn(beat=beat)
                 attempt = 0
             except Exception as error:
-                if not _interrupts(error):
+                if not interrupts(error):
                     raise
                 # After an unknown outcome the checkpoint alone knows: it is read again.
-                await self._forget()
+                await self.forget()
                 _logger.warning("projector.interrupted", error=type(error).__name__)
                 await pause(stop, backoff(attempt))
                 attempt += 1
                 continue
             await next_turn(self._wake, began=began, found=behind)
-        await self._forget()
+        await self.forget()
 
-    async def turn(self, *, beat: Callable[[], None] = lambda: None) -> bool:
+    async def turn(
+        self, *, beat: Callable[[], None] = lambda: None, until: Position = LAST
+    ) -> bool:
         """One page for every position that models stand at. Is there more at once?
+
+        `until`: nothing behind it is folded.
 
         Raises an error with SQLSTATE KM001 when another owner moved a checkpoint.
         """
-        if not self._at:
-            await self._read_checkpoints()
-        groups: dict[Position, list[tuple[str, int]]] = defaultdict(list)
-        for name, position in self._at.items():
-            if name not in self._stopped:
-                groups[position].append(name)
+        await self._look()
+        groups: dict[Position, list[Model]] = defaultdict(list)
+        for name, at in self._at.items():
+            if name not in self._stopped and at.rests is None:
+                groups[at.position].append(self._models[name])
         for (name, _), recorded_at in self._stopped.items():
             metrics.PROJECTION_AGE_SECONDS.labels(projection=name).set(self._age(recorded_at))
-        await self._retrying.answer(self._keyed, self._at)
+        at_work = {name: one for name, one in self._keyed.items() if self._at[name].rests is None}
+        await self._retrying.answer(at_work, self._at)
         behind = False
-        standing = {
-            position: [self._models[name] for name in names] for position, names in groups.items()
-        }
-        await self._pages.keep(standing)
-        for position, models in standing.items():
+        await self._pages.keep(groups, until=until)
+        for position, models in groups.items():
             beat()
-            behind |= await self._fold_page(position, models)
+            behind |= await self._fold_page(position, models, until)
         return behind
 
+    async def _look(self) -> None:
+        """Where do the models stand, and did somebody take one from us, or let one go on?"""
+        now = asyncio.get_running_loop().time()
+        held = any(at.rests == "held" for at in self._at.values())
+        if self._at and not held and now - self._looked_at < LOOK_EVERY_S:
+            return
+        if self._at:
+            found = await standings(self._pool, list(self._models))
+            if {name: at.term for name, at in found.items()} != {
+                name: at.term for name, at in self._at.items()
+            }:
+                await self.forget()
+            else:
+                self._at = {
+                    name: replace(at, rests=found[name].rests) for name, at in self._at.items()
+                }
+        if not self._at:
+            await self._read_checkpoints()
+        self._looked_at = now
+        for (name, _), at in self._at.items():
+            metrics.PROJECTION_PAUSED.labels(projection=name).set(at.rests == "paused")
+            metrics.PROJECTION_BUILDING.labels(projection=name).set(not at.built)
+
     async def _read_checkpoints(self) -> None:
-        names, versions = [n for n, _ in self._models], [v for _, v in self._models]
         for keyed in self._keyed.values():
             await keyed.register()
-        await self._pool.execute(REGISTER, names, versions)
-        for row in await self._pool.fetch(CHECKPOINTS, names, versions):
-            self._at[row["name"], row["version"]] = position_of(row)
+        await register(self._pool, list(self._models.values()))
+        self._at = await standings(self._pool, list(self._models))
         for keyed in self._keyed.values():
             await keyed.look()
 
-    async def _fold_page(self, position: Position, models: Sequence[Model]) -> bool:
-        page = await self._pages.next(position, models)
+    async def _fold_page(
+        self, position: Position, models: Sequence[Model], until: Position = LAST
+    ) -> bool:
+        page = await self._pages.next(position, models, until=until)
         if page is None:
             for model in models:
                 metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(0)
                 metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(0)
+            await self._note_built(models)
             return False
         behind = await self._pages.behind(page)
         busy = [page.has_any(model, self._wants[_name(model)]) for model in models]
@@ -171,9 +201,24 @@ class Projector:
             age = self._age(page.recorded_at)
             metrics.PROJECTION_AGE_SECONDS.labels(projection=model.name).set(age)
             metrics.PROJECTION_ROWS_BEHIND.labels(projection=model.name).set(behind)
+        if not behind:
+            await self._note_built([one for one in models if _name(one) not in self._stopped])
         return True
 
-    async def _forget(self) -> None:
+    async def _note_built(self, models: Sequence[Model]) -> None:
+        """They are level with the log: from now on answers can be given from them."""
+        for model in models:
+            at = self._at[_name(model)]
+            if not at.built:
+                await self._pool.execute(BUILT, model.name, model.version)
+                self._at[_name(model)] = replace(at, built=True)
+
+    async def overtaken(self) -> bool:
+        """Has another owner folded a model on from where it stands here?"""
+        found = await standings(self._pool, list(self._at))
+        return any(at.position != self._at[name].position for name, at in found.items())
+
+    async def forget(self) -> None:
         """What is in memory may not be so any more: checkpoints are read again."""
         self._at.clear()
         await self._pages.keep({})
@@ -188,12 +233,12 @@ class Projector:
         try:
             events, wrote = await self._take(model, position, page)
         except Exception as error:
-            if _interrupts(error) and not self._stands(model, error):
+            if interrupts(error) and not self._stands(model, error):
                 raise
             await self._stop(model, error, page.since(model, self._wants[_name(model)]))
             return
         self._pages.fit(wrote, page.rows)
-        self._at[_name(model)] = page.end
+        self._at[_name(model)] = replace(self._at[_name(model)], position=page.end)
         metrics.PROJECTION_EVENTS.labels(projection=model.name).inc(events)
         metrics.PROJECTION_BATCH_SECONDS.labels(projection=model.name).observe(
             time.perf_counter() - began
@@ -204,7 +249,8 @@ class Projector:
 
     async def _take(self, model: Model, position: Position, page: Page) -> tuple[int, float]:
         """Fold a page's events and move behind it; how many they were, seconds of writing."""
-        move = Move(model, position, page.end, page.recorded_at)
+        term = self._at[_name(model)].term
+        move = Move(model, position, page.end, page.recorded_at, term)
         if isinstance(model, GlanceModel):
             weighed, events = page.weighed_by(model)
             return events, await move.write(self._pool, await model.fold(self._pool, weighed))
@@ -221,9 +267,11 @@ class Projector:
             MOVE_IDLE + NO_WAIT,
             end.epoch, str(end.xid), end.gp, page.recorded_at,
             [model.name for model in models], [model.version for model in models],
+            [self._at[_name(model)].term for model in models],
             position.epoch, str(position.xid), position.gp,
         )  # fmt: skip
-        self._at.update((_name(model), end) for model in models)
+        for model in models:
+            self._at[_name(model)] = replace(self._at[_name(model)], position=end)
 
     def _stands(self, model: Model, error: Exception) -> bool:
         """Nobody parks for a key that is missing where there are no keys to park."""
@@ -237,7 +285,7 @@ class Projector:
         await self._pool.execute(STOPPED, model.name, model.version, reason_of(error))
 
 
-def _interrupts(error: Exception) -> bool:
+def interrupts(error: Exception) -> bool:
     """Does the same work go through later? Nothing is wrong with it."""
     if isinstance(error, (VersionConflictError, MissingKeyError)):
         return True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from crm_chassis.log.append import Log
     from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.log.position import Position
+    from crm_chassis.projection.checkpoints import Standing
     from crm_chassis.projection.keyed import Keyed
 
 LOOK_EVERY_S: Final = 0.5
@@ -83,7 +83,7 @@ class Retrying:
         self._folded: dict[tuple[str, int, str], int] = {}  # of keys whose retry goes on
 
     async def answer(
-        self, keyed: Mapping[tuple[str, int], Keyed[Any]], at: Mapping[tuple[str, int], Position]
+        self, keyed: Mapping[tuple[str, int], Keyed[Any]], at: Mapping[tuple[str, int], Standing]
     ) -> None:
         """Do what is asked of at most 20 keys, or a part of it; looks at most twice a second.
 
@@ -112,7 +112,7 @@ class _Asked:
     """One thing asked of one key."""
 
     def __init__(
-        self, pool: asyncpg.Pool, log: Log, keyed: Keyed[Any], at: Position, row: asyncpg.Record
+        self, pool: asyncpg.Pool, log: Log, keyed: Keyed[Any], at: Standing, row: asyncpg.Record
     ) -> None:
         self._pool = pool
         self._log = log

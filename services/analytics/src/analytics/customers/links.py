@@ -80,7 +80,12 @@ def links(model_ids: Sequence[int]) -> BatchModel:
         return _write(changed), owe_standings(model_ids, touched)
 
     return BatchModel(
-        name="links", version=1, types=(PersonLinked.type, PersonUnlinked.type), fold=fold
+        name="links",
+        version=1,
+        types=(PersonLinked.type, PersonUnlinked.type),
+        fold=fold,
+        tables=("link",),
+        marks=("engagement",),
     )
 
 

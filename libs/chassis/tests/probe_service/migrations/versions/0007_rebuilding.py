@@ -1,0 +1,11 @@
+"""Read models that are paused or built anew."""
+
+from alembic import op
+from crm_chassis.migrations import apply_chassis
+
+revision = "0007"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    apply_chassis(op, "v7")

@@ -1,0 +1,19 @@
+"""Read models that are paused or built anew."""
+
+from __future__ import annotations
+
+from alembic import op
+from crm_chassis.migrations import apply_chassis
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    apply_chassis(op, "v7")  # pyright: ignore[reportArgumentType]  # a module that stands for one
+
+
+def downgrade() -> None:
+    raise NotImplementedError("a log is never taken back")
