@@ -171,7 +171,7 @@ async def test_a_page_that_was_read_for_some_models_is_not_given_to_others(probe
     stopped = await probe.pool.fetch("select name, stopped from projection_checkpoint")
     assert {row["name"]: row["stopped"] for row in stopped} == {"names": None, "decodes": None}
     assert await standing_at(probe.pool, "decodes", 1) > stands
-    await both._forget()
+    await both.forget()
 
 
 async def test_ids_and_json_come_only_where_they_are_asked_for(probe, filled):
