@@ -275,10 +275,10 @@ def test_topics_may_come_in_any_order_against_each_other(seed):
 @pytest.mark.parametrize(
     ("table", "subject", "opened"),
     [
-        (person, "customer_id", {"profile", "identifiers"}),
-        (timeline_entry, "customer_id", {"detail"}),
-        (member, "member_id", {"name", "mail"}),
-        (deal, "customer_id", {"title"}),
+        (person, "customer_id", ("identifiers", "profile")),
+        (timeline_entry, "customer_id", ("detail",)),
+        (member, "member_id", ("mail", "name")),
+        (deal, "customer_id", ("title",)),
     ],
     ids=str,
 )

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import asyncpg
 import httpx
-from analytics.leaders.api import LEADERS, OWED
+from analytics.leaders.standings import LEADERS, OWED
 from crm_chassis.http.reads import CHECKPOINTS
 from crm_chassis.log.append import APPEND_FACTS
 

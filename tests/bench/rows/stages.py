@@ -203,7 +203,7 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
 
 @contextmanager
 def no_garbage_looked_for() -> Iterator[None]:
-    """What a service forgets with each call is kept for the next stage, never gone over."""
+    """What a service forgets with each call is kept here for the next stage, and never scanned."""
     gc.disable()
     try:
         yield
