@@ -25,7 +25,7 @@ APPEND: Final = """
 insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
                  partition_key, occurred_at, topic, partition, data)
 select (select max(epoch) from log_epoch), now(), u.id, 1, u.id, 'contacts.purchase.completed', 1,
-       u.customer, $5, $6, u.partition, u.data::json
+       u.customer, $5::timestamptz, $6::text, u.partition, u.data::json
 from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[]) with ordinality
     as u(id, customer, partition, data, n) order by u.n
 """

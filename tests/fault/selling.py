@@ -66,7 +66,8 @@ class Sales:
 
         async def is_opened() -> bool:
             answer = await self.http.post("/deals", json=body)
-            assert answer.status_code in {201, 409}, answer.text  # 409: not heard of them yet
+            # 409: not heard of them yet; 503: not compared with Kafka yet
+            assert answer.status_code in {201, 409, 503}, answer.text
             opened.update(answer.json())
             return answer.status_code == httpx.codes.CREATED
 
