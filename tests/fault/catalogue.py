@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.faults import (
-    deciding,
     effects,
     full_disk,
     groups,
@@ -36,7 +35,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *poison.FAULTS,
     *restore.FAULTS,
     *effects.FAULTS,
-    *deciding.FAULTS,
 )
 
 
