@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.faults import (
-    deciding,
     effects,
     full_disk,
     groups,
@@ -39,7 +38,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *restore.FAULTS,
     *leaders.FAULTS,
     *effects.FAULTS,
-    *deciding.FAULTS,
     *rebuilds.FAULTS,
 )
 

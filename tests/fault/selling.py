@@ -1,8 +1,7 @@
-"""Sales under faults: deals are opened, won and left to rot, and a back office is told."""
+"""Sales under faults: deals are opened and won, and a back office is told."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,22 +19,12 @@ if TYPE_CHECKING:
 
 SOON_SECONDS: Final = 30.0
 OWNER: Final = UUID(int=0xB0B)
-SLOW, HASTY = "slow", "hasty"
-_STAGE: Final = {"name": "asked", "probability": 0.5}
-PIPELINES: Final = {
-    "pipelines": [
-        {"name": SLOW, "stages": [_STAGE], "loss_reasons": ["other"]},
-        {"name": HASTY, "stages": [{**_STAGE, "rots_after": "PT2S"}], "loss_reasons": ["other"]},
-    ]
-}
 SOMEBODY: Final = "select customer_id from person where linked_into is null limit 1"
-BEGUN: Final = "select count(*) from projection_checkpoint where name = any($1::text[])"
-FOLLOWING: Final = ("hand-over", "follow-up")
+BEGUN: Final = "select count(*) from projection_checkpoint where name = 'hand-over'"
 INTENTS: Final = """
 select count(*) from intent
 where state = any($1::text[]) and content->'data'->>'deal_id' = any($2::text[])
 """
-EVENTS: Final = "select count(*) from log where type = $1 and data->>'deal_id' = $2"
 # A claim that nobody settled for a minute is of a process that died: that minute goes by.
 A_MINUTE_LATER: Final = """
 update intent set claimed_at = claimed_at - interval '61 s' where state = 'claimed'
@@ -53,11 +42,11 @@ class Sales:
     customer: UUID
     won: list[str] = field(default_factory=list)  # the ids of deals
 
-    async def open(self, pipeline: str) -> str:
-        """A deal is opened; its id."""
+    async def win(self) -> str:
+        """A deal is opened and won; its id."""
         body = {
             "customer_id": str(self.customer),
-            "pipeline": pipeline,
+            "pipeline": "sales",
             "title": "Glasses",
             "owner_id": str(OWNER),
             "amount": {"amount": "1200.50", "currency": "EUR"},
@@ -72,20 +61,11 @@ class Sales:
             return answer.status_code == httpx.codes.CREATED
 
         await self.world.until(is_opened, within_seconds=SOON_SECONDS, what="an open deal")
-        return str(opened["stream_id"])
-
-    async def win(self) -> str:
-        """A deal is opened and won; its id."""
-        deal = await self.open(SLOW)
+        deal = str(opened["stream_id"])
         answer = await self.http.post(f"/deals/{deal}/won", json={"won_on": "2026-05-31"})
         assert answer.status_code == httpx.codes.OK, answer.text
         self.won.append(deal)
         return deal
-
-    async def events(self, kind: str, deal: str) -> int:
-        """How many of a type there are of a deal."""
-        async with self.world.database("sales") as connection:
-            return int(await connection.fetchval(EVENTS, kind, deal))
 
     async def intents(self, *states: str) -> int:
         """How many there are because of the deals that were won here."""
@@ -97,7 +77,7 @@ class Sales:
 
         async def has_begun() -> bool:
             async with self.world.database("sales") as connection:
-                return bool(await connection.fetchval(BEGUN, FOLLOWING) == len(FOLLOWING))
+                return bool(await connection.fetchval(BEGUN))
 
         await self.world.until(has_begun, within_seconds=SOON_SECONDS, what="what follows")
 
@@ -130,13 +110,9 @@ async def selling(world: World) -> AsyncGenerator[Sales]:
     """Sales at work while the body runs; it has told of all that it knew."""
     async with world.database("contacts") as contacts:
         customer = await contacts.fetchval(SOMEBODY)
-    pipelines = world.collector.service.log.with_name("pipelines.json")
-    pipelines.write_text(json.dumps(PIPELINES))
     async with (
         back_office() as office,
-        world.standby(
-            "sales", "run", "1", more={**office.settings(), "SALES_PIPELINES": str(pipelines)}
-        ) as process,
+        world.standby("sales", "run", "1", more=office.settings()) as process,
     ):
         key = new_api_key()
         async with world.database("sales") as connection:
