@@ -7,6 +7,7 @@ import itertools
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -30,6 +31,7 @@ class Browser:
         self._numbers = itertools.count(1)
         self._failed: list[str] = []
         self._loads = 0
+        self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -37,23 +39,25 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self._cleanup.callback(self._end)
         told = self._profile / "DevToolsActivePort"
         try:
             _wait(lambda: told.exists() and "\n" in told.read_text(), "Chromium did not start")
             port = told.read_text().split()[0]
             pages = httpx.get(f"http://127.0.0.1:{port}/json").json()
             url = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
-            self._socket = connect(url, max_size=None, compression=None)
+            self._socket = self._cleanup.enter_context(
+                connect(url, max_size=None, compression=None)
+            )
             self._ask("Runtime.enable")
             self._ask("Page.enable")
         except BaseException:
-            self._end()
+            self._cleanup.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
-        self._end()
+        self._cleanup.close()
 
     @property
     def failed(self) -> list[str]:

@@ -206,6 +206,7 @@ async def test_who_is_too_far_behind_begins_anew_and_who_is_quiet_does_not_fall_
         beat = await anext(heard)
         while beat.id == first.id:
             beat = await anext(heard)
+    assert beat.id is not None
 
     async with listening(streaming.client, LIVE, first.id) as heard:
         [reset] = await messages(heard, 1)
