@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from crm_events.errors import UnwrapError
 
 from crm_chassis.log.entries import NewEvent, Statement, StreamAppend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from crm_events.base import Event
 
-    from crm_chassis.deciding.decider import Decider, Timer
+    from crm_chassis.deciding.decider import Decider, Directive, Timer
     from crm_chassis.log.append import Log
+    from crm_chassis.log.logged import LoggedEvent
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -75,6 +79,19 @@ class Draft:
     async def on(cls, log: Log, *, mint_id: Callable[[], UUID]) -> Draft:
         """An empty one, of the epoch as it is."""
         return cls(log, epoch=await log.epoch(), mint_id=mint_id)
+
+    async def read_ahead(self, directives: Iterable[Directive[Any, Any]]) -> None:
+        """Read their streams in one statement for each decider; what it cannot fold is left out."""
+        named: dict[str, dict[UUID, Decider[Any, Any]]] = {}
+        for one in directives:
+            named.setdefault(one.decider.name, {})[one.stream_id] = one.decider
+        for streams in named.values():
+            opens = next(iter(streams.values())).opens
+            with contextlib.suppress(UnwrapError):  # as below
+                read = await self._log.load_each(streams, opens=opens)
+                for stream_id, decider in streams.items():
+                    with contextlib.suppress(Exception):  # raised again when it is its turn
+                        self._streams[stream_id] = _folded(decider, read[stream_id])
 
     async def state(self, decider: Decider[Any, S], stream_id: UUID) -> S:
         """The stream's state, with what was decided here."""
@@ -170,12 +187,15 @@ class Draft:
         known = self._streams.get(stream_id)
         if known is not None:
             return known
-        state, version, key = decider.initial, 0, None
         loaded = await self._log.load(stream_id, opens=decider.opens)
-        for logged in loaded:
-            state = decider.evolve(state, logged.event, logged.occurred_at)
-            version, key = logged.stream_version, logged.partition_key
-        timers, event_ids = frozenset(decider.timers(state)), frozenset(e.event_id for e in loaded)
-        stream = _Stream(decider, version, state, timers, key, event_ids)
-        self._streams[stream_id] = stream
+        self._streams[stream_id] = stream = _folded(decider, loaded)
         return stream
+
+
+def _folded(decider: Decider[Any, S], loaded: Sequence[LoggedEvent[Any]]) -> _Stream[S]:
+    state, version, key = decider.initial, 0, None
+    for logged in loaded:
+        state = decider.evolve(state, logged.event, logged.occurred_at)
+        version, key = logged.stream_version, logged.partition_key
+    timers, event_ids = frozenset(decider.timers(state)), frozenset(e.event_id for e in loaded)
+    return _Stream(decider, version, state, timers, key, event_ids)

@@ -30,8 +30,8 @@ class KeyedNews(Keyed[F]):
     """Its keys are customers, and each event has one."""
 
     @abstractmethod
-    async def begin(self) -> F:
-        """What no event has come to yet."""
+    async def begin(self, news: Sequence[LoggedEvent[Any]]) -> F:
+        """What no event has come to yet, with what these will be decided on."""
 
     @abstractmethod
     async def follow(self, entry: LoggedEvent[Any], made: F, waiting: Waiting) -> Exception | None:
@@ -49,8 +49,8 @@ class KeyedNews(Keyed[F]):
         only: str | None = None,
     ) -> F:
         del only  # an event has no other key
-        made = await self.begin()
         news_from = await news_after(self._pool)
+        made = await self.begin([entry for entry in entries if is_news(entry, news_from)])
         for entry in entries:
             customer = customer_text(entry.partition_key)
             if waiting.holds(customer, entry):

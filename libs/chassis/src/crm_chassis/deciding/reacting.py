@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from crm_chassis.clock import Clock
+    from crm_chassis.deciding.decider import Directive
     from crm_chassis.deciding.reaction import Reaction
     from crm_chassis.log.append import Log
     from crm_chassis.log.entries import Statement
@@ -74,8 +75,14 @@ class KeyedReaction(KeyedNews[Reacted]):
         self._clock = clock
         self._mint_id = mint_id
 
-    async def begin(self) -> Reacted:
-        return Reacted(await Draft.on(self._log, mint_id=self._mint_id))
+    async def begin(self, news: Sequence[LoggedEvent[Any]]) -> Reacted:
+        draft = await Draft.on(self._log, mint_id=self._mint_id)
+        named: list[Directive[Any, Any]] = []
+        for entry in news:
+            with contextlib.suppress(Exception):  # raised again when it is its turn
+                named += self._reaction.follows(entry)
+        await draft.read_ahead(named)
+        return Reacted(draft)
 
     async def write(self, made: Reacted, fence: Statement, also: Sequence[Statement]) -> float:
         draft = made.draft

@@ -41,7 +41,8 @@ class KeyedEffect(KeyedNews[Meant]):
         super().__init__(pool, effect)
         self._effect = effect
 
-    async def begin(self) -> Meant:
+    async def begin(self, news: Sequence[LoggedEvent[Any]]) -> Meant:
+        del news  # nothing is decided
         return Meant()
 
     async def write(self, made: Meant, fence: Statement, also: Sequence[Statement]) -> float:

@@ -38,7 +38,7 @@ from crm_chassis.partitioning import partition_of
 from crm_chassis.tracing import Appending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -68,7 +68,8 @@ on conflict do nothing
 returning stream_id as o_stream, version as o_version, xid::text as o_xid, gp as o_gp
 """
 LOAD: Final = f"""
-select {COLUMNS}, l.data from log l where l.stream_id = $1 and l.sequence is null order by l.version
+select {COLUMNS}, l.data from log l where l.stream_id = any($1::uuid[]) and l.sequence is null
+order by l.stream_id, l.version
 """  # noqa: S608  # constants only
 SURELY_FITS: Final = MAX_RECORD_BYTES // 8
 """Characters of data (at most 4 bytes each) that leave half the record to its headers."""
@@ -164,10 +165,18 @@ class Log:
                 placed, epoch, streams, facts, reservations=reservations, also=also, fence=fence
             )
 
-    async def load(self, stream_id: UUID, *, opens: bool) -> list[LoggedEvent[Event]]:
+    async def load(self, stream_id: UUID, *, opens: bool) -> Sequence[LoggedEvent[Event]]:
         """Every event of one of this service's streams, in version order; [] where it is new."""
-        rows = await self._pool.fetch(LOAD, stream_id)
-        return await self.logged(rows, opens=opens)
+        return (await self.load_each([stream_id], opens=opens))[stream_id]
+
+    async def load_each(
+        self, stream_ids: Iterable[UUID], *, opens: bool
+    ) -> Mapping[UUID, Sequence[LoggedEvent[Event]]]:
+        """The same of several streams, read at the same instant."""
+        found: dict[UUID, list[LoggedEvent[Event]]] = {stream_id: [] for stream_id in stream_ids}
+        for logged in await self.logged(await self._pool.fetch(LOAD, list(found)), opens=opens):
+            found[logged.stream_id].append(logged)
+        return found
 
     async def known(self, stream_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Those of the streams that exist."""
