@@ -20,7 +20,8 @@ NAME = re.compile(rf"\b(?:{'|'.join(OURS)})[a-z_]+\b")
 UNITS = ("_seconds", "_records", "_total")
 COUNTED = {"kith_lease_held", "kith_log_settled", "kith_inbox_holding", "kith_inbox_stopped",
            "kith_projection_stopped", "kith_inbox_partitions", "kith_parked_keys",
-           "kith_projection_rows_behind", "kith_live_clients", "analytics_redis_up"}  # fmt: skip
+           "kith_projection_rows_behind", "kith_live_clients", "analytics_redis_up",
+           "kith_projection_paused", "kith_projection_building"}  # fmt: skip
 BOUNDED = {"topic", "partition", "outcome", "projection", "reaction", "effect", "decider", "lease",
            "loop", "method", "route", "status", "cause", "source", "stream", "reason"}  # fmt: skip
 

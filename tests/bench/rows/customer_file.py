@@ -97,6 +97,7 @@ ROWS = (
         promises={
             "GET /customers/{id}": "says how fresh it is",
             "its five statements": "the same rows; no key asked for, nothing put together",
+            "its four statements": "the same rows, before a file had deals",
         },
     ),
 )

@@ -19,6 +19,8 @@ from probe import AT, Counted, Noted
 from summing import catch_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from crm_chassis.log.logged import LoggedEvent
     from crm_chassis.projection.projector import Projector
     from probe import Probe
@@ -213,12 +215,14 @@ class Overtaken(Log):
 
     left = 0
 
-    async def load(self, stream_id: UUID, *, opens: bool) -> list[LoggedEvent[Any]]:
-        found = await super().load(stream_id, opens=opens)
-        if stream_id == SHARED and self.left:
+    async def load_each(
+        self, stream_ids: Iterable[UUID], *, opens: bool
+    ) -> Mapping[UUID, Sequence[LoggedEvent[Any]]]:
+        found = await super().load_each(stream_ids, opens=opens)
+        if SHARED in found and self.left:
             self.left -= 1
             mine = NewEvent(Noted(note="mine"), new_id(), AT, SHARED)
-            await super().append(streams=[StreamAppend(SHARED, len(found), (mine,))])
+            await super().append(streams=[StreamAppend(SHARED, len(found[SHARED]), (mine,))])
         return found
 
 

@@ -125,7 +125,13 @@ async def test_a_service_starts_before_its_database_does_and_is_alive_meanwhile(
 
     assert alive.json() == {"stalled": []}
     assert away.json() == {"database": "away", "kafka": "away"}
-    assert ready.json() == {"database": "ready", "kafka": "away", "log": "settled"}
+    assert ready.json() == {
+        "database": "ready",
+        "kafka": "away",
+        "log": "settled",
+        "building": [],
+        "paused": [],
+    }
     assert code == 0, log
 
 
@@ -168,9 +174,21 @@ async def test_what_is_away_is_named_and_only_a_loop_that_is_wedged_fails_the_pr
     stack.postgres.start()
     process.send_signal(signal.SIGTERM)
 
-    assert whole.json() == {"database": "ready", "kafka": "ready", "log": "settled"}
+    assert whole.json() == {
+        "database": "ready",
+        "kafka": "ready",
+        "log": "settled",
+        "building": [],
+        "paused": [],
+    }
     assert without_kafka.status_code == 200
-    assert without_kafka.json() == {"database": "ready", "kafka": "away", "log": "settled"}
+    assert without_kafka.json() == {
+        "database": "ready",
+        "kafka": "away",
+        "log": "settled",
+        "building": [],
+        "paused": [],
+    }
     assert without_database.json() == {"database": "away", "kafka": "ready"}
     assert wedged.json() == {"stalled": ["work"]}
     assert (await ended(process))[0] == 1

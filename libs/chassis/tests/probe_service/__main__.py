@@ -61,7 +61,7 @@ async def run(settings: ProbeSettings, role: Role, stop: asyncio.Event) -> bool:
             routers=[router],
             api_keys=ApiKeys(pool),
             checkpoints=Checkpoints(pool, utc_now),
-            health=health_of(settings, pool, MIGRATIONS, supervisor.stalled),
+            health=health_of(settings, pool, MIGRATIONS, (), supervisor.stalled),
         )
         serve = http_loop(app, host=settings.http_host, port=settings.http_port)
         supervisor.add("http", serve, at_once=True)
