@@ -19,7 +19,7 @@ def live_router(*, pool: asyncpg.Pool, models: Mapping[str, ScoringModel], feed:
     """The routes. `models` by name, the first is the one meant where none is named."""
     router = APIRouter(tags=["live"], dependencies=[Depends(requires(SCOPE))])
 
-    @router.get("/leaders/live", response_class=LiveResponse)
+    @router.get("/leaders/live", response_class=LiveResponse, status_code=200)
     async def moves(last: LastSeen, model: NamedModel = None) -> LiveResponse:
         """Server-sent events: `moved` for each score that moves, at most once in 2 s each.
 
@@ -29,7 +29,7 @@ def live_router(*, pool: asyncpg.Pool, models: Mapping[str, ScoringModel], feed:
         name = named(models, model).name
         return await answer_live(feed, last, lambda message: message.data["model"]["name"] == name)
 
-    @router.get("/customers/{customer_id}/score/live", response_class=LiveResponse)
+    @router.get("/customers/{customer_id}/score/live", response_class=LiveResponse, status_code=200)
     async def moves_of_one(
         customer_id: UUID, last: LastSeen, model: NamedModel = None
     ) -> LiveResponse:
