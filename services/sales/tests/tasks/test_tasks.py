@@ -39,7 +39,8 @@ class Office:
             pass
 
     async def ring(self):
-        while await timers_of(self.settings, self.sales.core, self.lease).turn():
+        timers = timers_of(self.settings, self.sales.core, self.lease)
+        while await timers.turn():
             pass
 
     async def send(self):
