@@ -64,7 +64,7 @@ async def test_a_rebuild_decides_nothing_and_sends_nothing(sales):
     assert "pipeline: 1 rows, 1 differ; what was built is live" in rebuilt.stdout
     assert shown.json()["title"] == "Cups for the café"
     assert of_an_effect.exit_code == 1
-    assert "there are accounts, pipeline" in of_an_effect.stderr
+    assert "there are accounts, members, pipeline, todo" in of_an_effect.stderr
     assert tuple(await sales.pool.fetchrow(DECIDED)) == before
     assert back.exit_code == 0, back.output
     assert await sales.pool.fetchval("select title from deal") == "wrong"
@@ -121,10 +121,11 @@ async def test_a_release_is_built_ahead_by_a_process_of_its_own_and_ready_then(s
     rest, _ = await asyncio.wait_for(ahead.communicate(), 30)
     again = await command(sales, "rebuild", "--ahead")
 
-    assert (before.status_code, before.json()["building"]) == (503, ["accounts 1", "pipeline 1"])
-    assert told == b"accounts 1, pipeline 1: level; followed until it is taken\n"
+    building = ["accounts 1", "members 1", "pipeline 1", "todo 1"]
+    assert (before.status_code, before.json()["building"]) == (503, building)
+    assert told.decode() == f"{', '.join(building)}: level; followed until it is taken\n"
     assert after.status_code == 200
     assert shown.json()["title"] == "Cups for the café"
-    assert rest == b"accounts 1, pipeline 1: left where it stands\n"
+    assert rest.decode() == f"{', '.join(building)}: left where it stands\n"
     assert ahead.returncode == 0
     assert again.stdout == "all that this release reads is built\n"
