@@ -145,9 +145,9 @@ async def test_clients_that_come_and_go_lose_nothing_and_hear_nothing_twice(stre
         while len(found) < 8 * 60:
             async with listening(streaming.client, LIVE, last_id) as heard:
                 some = await messages(heard, min(chance.randint(1, 90), 8 * 60 - len(found)))
-            assert {each.event for each in some} == {"counted"}
+            assert {each.event for each in some} <= {"counted"}
             found += numbers(some)
-            last_id = some[-1].id
+            last_id = some[-1].id if some else last_id  # it was let go, and comes again
         return found
 
     one, other, *_ = await asyncio.gather(
