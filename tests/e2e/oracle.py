@@ -16,6 +16,7 @@ import asyncpg
 import httpx
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from crm_events.topics import HEARD_BY
 from crm_stack.stack import Stack
 from system import System
 
@@ -25,6 +26,7 @@ SENDERS = 6
 BATCH = 10
 RETRY_SECONDS = 0.2
 GIVE_UP_SECONDS = 90.0
+HEARD = [topic.name for topic in HEARD_BY["analytics"] if topic.publisher == "contacts"]
 
 
 @dataclass
@@ -151,16 +153,17 @@ async def _level(contacts: asyncpg.Connection, analytics: asyncpg.Connection) ->
         select count(*) from log l, relay_position p
         where p.name = 'main' and l.sequence is null and l.topic is not null
           and (l.epoch, l.xid, l.gp) > (p.epoch, p.xid, p.gp)""")
-    sent = "select topic, partition, sequence from relay_sequence where sequence > 0"
-    heard = "select topic, partition, sequence from inbox_mark where sequence > 0"
+    ours = "where sequence > 0 and topic = any($1)"  # neither of members nor of sales
+    sent = f"select topic, partition, sequence from relay_sequence {ours}"
+    heard = f"select topic, partition, sequence from inbox_mark {ours}"
     behind = await analytics.fetchval("""
         select count(*) from projection_checkpoint c, lateral (
             select 1 from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp) limit 1) x""")
-    numbers = {tuple(row) for row in await contacts.fetch(sent)}
+    numbers = {tuple(row) for row in await contacts.fetch(sent, HEARD)}
     return (
         owed == 0
         and behind == 0
-        and numbers == {tuple(row) for row in await analytics.fetch(heard)}
+        and numbers == {tuple(row) for row in await analytics.fetch(heard, HEARD)}
     )
 
 
