@@ -123,7 +123,8 @@ def _stream(api: Api, services: Services, purchases: Sequence[Purchase]) -> None
             rate = round(scored / (time.monotonic() - began))
             progress.update(task, completed=scored, rate=f"{rate:,}", age=api.age_seconds())
         sending.join()
-        while api.owed_seconds() > 0 or api.file_age_seconds() > 0:
+        folded_at = datetime.now(UTC)
+        while api.ranked_until() < folded_at or api.file_age_seconds() > 0:
             if time.monotonic() > deadline:
                 raise NotDeliveredError("leaders or customer files did not come to rest")
             time.sleep(LOOK_EVERY_SECONDS)  # noqa: TID251  # leaders are ranked within 2 s

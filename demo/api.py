@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
@@ -64,9 +65,10 @@ class Api:
     def leaders(self, limit: int) -> list[dict[str, Any]]:
         return list(self._get(self.analytics, "/leaders", limit=limit)["items"])
 
-    def owed_seconds(self) -> float:
-        """How long the oldest change has not been ranked."""
-        return float(self._get(self.analytics, "/leaders", limit=1)["owed_seconds"])
+    def ranked_until(self) -> datetime:
+        """What was folded by then is in the answer of who leads."""
+        told = self._get(self.analytics, "/leaders", limit=1)
+        return datetime.fromisoformat(told["at"]) - timedelta(seconds=told["owed_seconds"])
 
     def file_age_seconds(self) -> float:
         """Age of the oldest event that the best customer's file lacks; 1 while nobody leads."""
