@@ -88,6 +88,8 @@ def _demo(cleanup: contextlib.ExitStack, *, full: bool, verify: bool) -> list[st
         f"{_megabytes():,} MB in all, servers included."
     )
     if verify:
+        won = sum(deal.status == "won" for deal in deals)
+        _rest(api, folded=len(purchases) + won, deadline=time.monotonic() + SCORED_SECONDS)
         return _shown(check(api, purchases, deals, board))
     _urls(services, api, best)
     threading.Event().wait()
@@ -123,11 +125,22 @@ def _stream(api: Api, services: Services, purchases: Sequence[Purchase]) -> None
             rate = round(scored / (time.monotonic() - began))
             progress.update(task, completed=scored, rate=f"{rate:,}", age=api.age_seconds())
         sending.join()
-        folded_at = datetime.now(UTC)
-        while api.ranked_until() < folded_at or api.file_age_seconds() > 0:
-            if time.monotonic() > deadline:
-                raise NotDeliveredError("leaders or customer files did not come to rest")
-            time.sleep(LOOK_EVERY_SECONDS)  # noqa: TID251  # leaders are ranked within 2 s
+        _rest(api, folded=len(purchases), deadline=deadline)
+
+
+def _rest(api: Api, *, folded: int, deadline: float) -> None:
+    """Wait until so many events are in the scores, and those in leaders and customer files."""
+    looked_at = datetime.now(UTC)  # noqa: TID251  # the demo's own edge
+    while (
+        api.folded("engagement") < folded
+        or api.ranked_until() < looked_at
+        or api.file_age_seconds() > 0
+    ):
+        if api.folded("engagement") < folded:
+            looked_at = datetime.now(UTC)  # noqa: TID251  # as above
+        if time.monotonic() > deadline:
+            raise NotDeliveredError("leaders or customer files did not come to rest")
+        time.sleep(LOOK_EVERY_SECONDS)  # noqa: TID251  # leaders are ranked within 2 s
 
 
 def _send(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,7 +61,13 @@ def check(
     with ThreadPoolExecutor(THREADS) as pool:
         customer_ids = dict(zip(bought, pool.map(api.customer_id, bought), strict=True))
     _sums(findings, api, bought, customer_ids)
-    _scores(findings, api, bought, customer_ids)
+    _scores(
+        findings,
+        api,
+        bought,
+        Counter(one.customer for one in deals if one.status == "won"),
+        customer_ids,
+    )
     _board(findings, api, deals, board)
     findings.equal("quarantined, holding or stopped", _stuck(api), 0)
     return findings
@@ -129,6 +135,7 @@ def _scores(
     findings: Findings,
     api: Api,
     bought: Mapping[str, Sequence[Purchase]],
+    won: Mapping[str, int],
     customer_ids: Mapping[str, str],
 ) -> None:
     leaders = list(api.every_leader())
@@ -144,14 +151,21 @@ def _scores(
     chosen += random.Random(1).sample(others, RECOMPUTED - len(chosen))  # noqa: S311  # a sample
     for customer in chosen:
         score = api.score(customer_ids[customer], explain=True, limit=10_000)
-        _recompute(findings, customer, score, bought[customer])
+        _recompute(findings, customer, score, bought[customer], won[customer])
     findings.compared.append(f"scores recomputed from scratch: {len(chosen)}")
 
 
 def _recompute(
-    findings: Findings, customer: str, score: Mapping[str, Any], purchases: Sequence[Purchase]
+    findings: Findings,
+    customer: str,
+    score: Mapping[str, Any],
+    purchases: Sequence[Purchase],
+    won: int,
 ) -> None:
-    """Direct sums: from the times the explanation names, and from the input itself."""
+    """Direct sums: from the times the explanation names, and from the input itself.
+
+    When a deal was won is known from the explanation alone.
+    """
     at = datetime.fromisoformat(score["at"])
     half_life = score["half_life_days"] * 86_400
     why = score["explanation"]
@@ -163,8 +177,12 @@ def _recompute(
     stored = math.fsum(
         worth(one["weight"], datetime.fromisoformat(one["occurred_at"])) for one in listed
     )
-    weight = listed[0]["weight"] if listed else 0.0
-    given = math.fsum(worth(weight, purchase.at) for purchase in purchases)
+    paid = [one for one in listed if one["kind"] == "purchase"]
+    deals = [one for one in listed if one["kind"] == "deal-won"]
+    weight = paid[0]["weight"] if paid else 0.0
+    given = math.fsum(worth(weight, purchase.at) for purchase in purchases) + math.fsum(
+        worth(one["weight"], datetime.fromisoformat(one["occurred_at"])) for one in deals
+    )
     parts = math.fsum(one["value"] for one in listed)
     close = {
         "parts": math.isclose(parts, score["value"], rel_tol=RELATIVE),
@@ -172,7 +190,8 @@ def _recompute(
         "input": math.isclose(
             given, score["value"], rel_tol=math.log(2) * SKEW_SECONDS / half_life
         ),
-        "purchases": len(listed) == len(purchases),
+        "purchases": len(paid) == len(purchases),
+        "deals that were won": len(deals) == won and len(listed) == len(paid) + won,
     }
     failed = [name for name, holds in close.items() if not holds]
     findings.true(f"score of {customer}: {', '.join(failed)} differ", not failed)
