@@ -31,6 +31,10 @@ EMPTY = """
 truncate log, stream, engagement, engagement_day, standing, leader_dirty, band, buying, link,
          scoring_model, projection_checkpoint, api_key
 """
+BEHIND = """
+select exists (select from log l, projection_checkpoint c
+               where c.stopped is null and (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp))
+"""
 HEAR = """
 insert into log (epoch, occurred_at, recorded_at, heard_at, sequence, version, schema_version,
                  partition, stream_id, event_id, partition_key, type, topic, data)
@@ -70,8 +74,8 @@ class Analytics:
             await self.pool.execute(HEAR, *(list(column) for column in zip(*rows, strict=True)))
 
     async def fold(self) -> None:
-        """Fold all that was heard."""
-        while await self.projector.turn():
+        """Fold all that was heard, also where something holds the tail back for a moment."""
+        while await self.projector.turn() or await self.pool.fetchval(BEHIND):
             pass
         stopped = await self.pool.fetch(
             "select name, stopped from projection_checkpoint where stopped is not null"
