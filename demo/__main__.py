@@ -28,7 +28,7 @@ from demo.running import NotReadyError, Services
 from demo.stream import NotDeliveredError, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from demo.check import Findings
     from demo.purchases import Purchase
@@ -130,14 +130,13 @@ def _stream(api: Api, services: Services, purchases: Sequence[Purchase]) -> None
 
 def _rest(api: Api, *, folded: int, deadline: float) -> None:
     """Wait until so many events are in the scores, and those in leaders and customer files."""
-    looked_at = datetime.now(UTC)  # noqa: TID251  # the demo's own edge
-    while (
-        api.folded("engagement") < folded
-        or api.ranked_until() < looked_at
-        or api.file_age_seconds() > 0
-    ):
-        if api.folded("engagement") < folded:
-            looked_at = datetime.now(UTC)  # noqa: TID251  # as above
+    _until(lambda: api.folded("engagement") >= folded, deadline)
+    now = datetime.now(UTC)  # noqa: TID251  # the demo's own edge
+    _until(lambda: api.ranked_until() >= now and api.file_age_seconds() == 0, deadline)
+
+
+def _until(holds: Callable[[], bool], deadline: float) -> None:
+    while not holds():
         if time.monotonic() > deadline:
             raise NotDeliveredError("leaders or customer files did not come to rest")
         time.sleep(LOOK_EVERY_SECONDS)  # noqa: TID251  # leaders are ranked within 2 s

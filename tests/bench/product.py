@@ -19,6 +19,7 @@ from analytics.engagement.registered import register_models
 from analytics.settings import AnalyticsSettings
 from contacts.settings import ContactsSettings
 from crm_chassis.apikeys import keep_key, new_api_key
+from crm_chassis.core import core_of
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import Fact, NewEvent
@@ -94,7 +95,7 @@ async def contacts_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncI
     async with bench.database() as url:
         settings = ContactsSettings(digest_key=KEK.material, **_settings(bench, url))
         async with _pool(url, contacts.bootstrap.MIGRATIONS, connections) as pool:
-            yield Contacts(url, settings, contacts.bootstrap.Core.of(settings, pool))
+            yield Contacts(url, settings, core_of(settings, pool))
 
 
 @asynccontextmanager

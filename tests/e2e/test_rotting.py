@@ -14,8 +14,8 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
-from contacts.bootstrap import Core
 from contacts.settings import ContactsSettings
+from crm_chassis.core import core_of
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import new_id
 from crm_chassis.log.entries import NewEvent, StreamAppend
@@ -130,7 +130,7 @@ async def register_member(system: System, mail: str) -> UUID:
     database = settings.database_url.get_secret_value()
     async with open_pool(database, application_name="test", max_size=2) as pool:
         await pool.execute(MINT, str(member_id), kek.kek_id, wrapped)
-        core = Core.of(settings, pool)
+        core = core_of(settings, pool)
         event = MemberRegistered(member_id=member_id, name="Bob", mail=mail)
         new = NewEvent(event, new_id(), core.clock(), member_id)
         await core.log.append(streams=[StreamAppend(member_id, 0, (new,))])

@@ -30,6 +30,20 @@ class Calls:
 
 
 @contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The port of a server that answers by this handler."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def http_receiver() -> Iterator[Calls]:
     calls = Calls()
 
@@ -49,17 +63,12 @@ def http_receiver() -> Iterator[Calls]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    calls.url = f"http://localhost:{server.server_address[1]}/hooks"
-    try:
-        yield calls
-    finally:
-        calls.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as port:
+        calls.url = f"http://localhost:{port}/hooks"
+        try:
+            yield calls
+        finally:
+            calls.over.set()
 
 
 @dataclass

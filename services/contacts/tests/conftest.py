@@ -11,9 +11,10 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from contacts.bootstrap import MIGRATIONS, READ_MODELS, Core, application
+from contacts.bootstrap import MIGRATIONS, READ_MODELS, application
 from contacts.settings import ContactsSettings
 from crm_chassis.apikeys import COLLECT, keep_key, new_api_key, new_write_key
+from crm_chassis.core import Core, core_of
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.migrations.running import migrate
 from crm_chassis.projection.projector import Projector
@@ -111,7 +112,7 @@ async def other(contacts: Contacts):
     """A second process of the service: its own pool, its own memory, the same database."""
     database = contacts.settings.database_url.get_secret_value()
     async with open_pool(database, application_name="other", max_size=5) as pool:
-        core = Core.of(contacts.settings, pool, clock=lambda: contacts.now[0])
+        core = core_of(contacts.settings, pool, clock=lambda: contacts.now[0])
         app = application(contacts.settings, core, stalled=tuple)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
@@ -151,7 +152,7 @@ async def contacts(migrated: str) -> AsyncIterator[Contacts]:
     now = [NOW]
     async with open_pool(migrated, application_name="test", max_size=20) as pool:
         await pool.execute(EMPTY)
-        core = Core.of(settings, pool, clock=lambda: now[0])
+        core = core_of(settings, pool, clock=lambda: now[0])
         app = application(settings, core, stalled=tuple)
         write_key, api_key = new_write_key(), new_api_key()
         await keep_key(pool, write_key, name="shop", scopes=[COLLECT])

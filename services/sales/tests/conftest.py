@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 from crm_chassis.apikeys import keep_key, new_api_key
+from crm_chassis.core import Core, core_of
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import new_id
 from crm_chassis.migrations.running import migrate
@@ -22,7 +23,7 @@ from crm_events.keys import Kek, new_key, wrap
 from crm_events.sealing import seal
 from crm_events.topics import CONTRACT
 from fastapi import FastAPI
-from sales.bootstrap import MIGRATIONS, READ_MODELS, Core, application
+from sales.bootstrap import MIGRATIONS, READ_MODELS, application
 from sales.settings import SalesSettings
 from summing import HeldLease
 from told import NOW, OWNER, PIPELINES
@@ -171,7 +172,7 @@ async def sales(migrated: str) -> AsyncIterator[Sales]:
     now = [NOW]
     async with open_pool(migrated, application_name="test", max_size=20) as pool:
         await pool.execute(EMPTY)
-        core = Core.of(settings, pool, clock=lambda: now[0])
+        core = core_of(settings, pool, clock=lambda: now[0])
         app = application(settings, core, stalled=tuple)
         key = new_api_key()
         await keep_key(pool, key, name="tests", scopes=SCOPES)
@@ -185,7 +186,7 @@ async def other(sales: Sales) -> AsyncIterator[httpx.AsyncClient]:
     """A second process of the service: its own pool, its own memory, the same database."""
     database = sales.settings.database_url.get_secret_value()
     async with open_pool(database, application_name="other", max_size=5) as pool:
-        core = Core.of(sales.settings, pool, clock=lambda: sales.now[0])
+        core = core_of(sales.settings, pool, clock=lambda: sales.now[0])
         app = application(sales.settings, core, stalled=tuple)
         async with client(app, sales.http.headers["Authorization"].removeprefix("Bearer ")) as http:
             yield http

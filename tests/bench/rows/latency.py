@@ -21,8 +21,8 @@ from typing import Literal
 import asyncpg
 import httpx
 import orjson
-from contacts.bootstrap import Core
 from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
+from crm_chassis.core import Core
 
 from tests.bench import bare_latency
 from tests.bench.bare_latency import Bare

@@ -24,12 +24,11 @@ from crm_chassis.projection.projector import Projector
 from crm_chassis.projection.rebuilding import Rebuilding, take_back
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 
     import asyncpg
 
     from crm_chassis.projection.building import Folded
-    from crm_chassis.projection.model import ReadModel
 
 CONNECTIONS: Final = 4
 LEASED_WITHIN_S: Final = 2.5
@@ -114,8 +113,7 @@ class _Operator(Generic[S]):
             self._beside(generation.schemas) as beside,
         ):
             folded = self._folded(self._settings, beside)
-            [model] = [one for one in folded.models if one.name == name]
-            projector = _projector(beside, folded, [model], lease)
+            projector = _projector(beside, folded, {name}, lease)
             with telling(f"{self._service} {name}") as tell:
                 rebuilding = Rebuilding(
                     pool=self._pool,
@@ -160,7 +158,7 @@ class _Operator(Generic[S]):
             with telling(f"{self._service} {called}") as tell:
                 taken_over = await build_ahead(
                     beside,
-                    _projector(beside, folded, models, lease),
+                    _projector(beside, folded, {model.name for model in models}, lease),
                     models,
                     stop=stop,
                     tell=tell,
@@ -232,13 +230,12 @@ class _Operator(Generic[S]):
 
 
 def _projector(
-    pool: asyncpg.Pool, folded: Folded, models: Sequence[ReadModel], lease: Lease
+    pool: asyncpg.Pool, folded: Folded, names: Collection[str], lease: Lease
 ) -> Projector:
-    names = {(model.name, model.version) for model in models}
     return Projector(
         pool=pool,
         log=folded.log,
-        models=[one for one in folded.models if (one.name, one.version) in names],
+        models=[one for one in folded.models if one.name in names],
         lease=lease,
         wake=asyncio.Event(),
         clock=utc_now,

@@ -30,6 +30,8 @@ NOT_SETTLED: Final = "KS001"
 """Our own: nothing may be written until the relay has compared the log with Kafka."""
 OTHER_EPOCH: Final = "KE001"
 """Our own: the log began an epoch since the caller last looked."""
+LOST: Final = "KM001"
+"""Our own: a compare-and-set found another value."""
 
 HANDLER_CLOSED: Final = "the handler is closed"
 """What uvloop raises for writing to a connection that was reset meanwhile."""

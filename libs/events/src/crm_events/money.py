@@ -31,3 +31,8 @@ Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 class Money(Value):
     amount: Amount
     currency: Currency
+
+
+def amount_and_currency(money: Money | None) -> tuple[Decimal | None, str | None]:
+    """As two columns keep it."""
+    return (None, None) if money is None else (money.amount, money.currency)

@@ -74,6 +74,11 @@ Personal = Annotated[T | Sealed | Erased, PersonalMark()]
 """`Personal[str]` reads as `str`, or `SEALED` where nobody opened it, or `ERASED`."""
 
 
+def opened(value: T | Sealed | Erased) -> T | None:
+    """The value of a personal field; None where it is hidden."""
+    return None if isinstance(value, Hidden) else value
+
+
 def is_personal(field: FieldInfo) -> bool:
     """Say whether a field of a model is `Personal[...]`."""
     return any(isinstance(mark, PersonalMark) for mark in field.metadata)

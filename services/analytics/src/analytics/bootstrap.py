@@ -10,22 +10,17 @@ from typing import TYPE_CHECKING, Final
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
 from crm_chassis.clock import utc_now
+from crm_chassis.core import Core as SharedCore
+from crm_chassis.core import add_loops, core_of
 from crm_chassis.http.app import build_app
 from crm_chassis.http.live_feed import Feed
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.ids import new_id
-from crm_chassis.inbox.loop import Inbox
 from crm_chassis.key_reader import KeyReader
-from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
-from crm_chassis.log.append import Log
-from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.process import health_of, process_pool, run_process
 from crm_chassis.projection.building import Folded
-from crm_chassis.projection.projector import Projector
-from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
-from crm_chassis.watchdog import run_watchdog
 from crm_events.topics import CONTRACT, HEARD_BY
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -69,14 +64,9 @@ HEARS: Final = tuple(topic.name for topic in HEARD_BY[SERVICE])
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
-    """What API and worker share."""
+class Core(SharedCore):
+    """As of every service, with the scoring models and what is folded by them."""
 
-    pool: asyncpg.Pool
-    clock: Clock
-    wakeups: Wakeups
-    keyring: Keyring
-    log: Log
     models: tuple[ScoringModel, ...]
     links: BatchModel
     scores: tuple[GlanceModel[Batch], ...]
@@ -91,24 +81,21 @@ class Core:
         clock: Clock = utc_now,
         redis: Redis | None = None,
     ) -> Core:
-        wakeups = Wakeups(pool)
-        keyring = Keyring(pool, settings.keks)
-        models = settings.models
-        contract = CONTRACT.writing(settings.writes)
+        base, models = core_of(settings, pool, clock), settings.models
         return cls(
-            pool=pool,
-            clock=clock,
-            wakeups=wakeups,
-            keyring=keyring,
-            log=Log(pool=pool, contract=contract, keyring=keyring, clock=clock, wakeups=wakeups),
+            base.pool,
+            base.clock,
+            base.wakeups,
+            base.keyring,
+            base.log,
             models=models,
             links=links([model.model_id for model in models]),
             scores=tuple(engagement(model) for model in models),
             moves=Feed(
                 pool=pool,
-                contract=contract,
+                contract=CONTRACT,
                 stream=moves({model.name: model for model in models}),
-                wake=wakeups.subscribe(),
+                wake=base.wakeups.subscribe(),
                 clock=clock,
             ),
             ranked=None if redis is None else Ranked(redis),
@@ -231,33 +218,6 @@ def _prepare(settings: AnalyticsSettings, core: Core, role: Role) -> Prepare:
 def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -> None:
     pool, clock = core.pool, core.clock
     lease = Lease(pool, name="worker", owner=f"{settings.instance} {new_id()}")
-    relay = Relay(
-        pool=pool,
-        contract=CONTRACT,
-        service=SERVICE,
-        bootstrap=settings.kafka_bootstrap,
-        replication_factor=settings.kafka_replication_factor,
-        min_insync=settings.kafka_min_insync,
-        lease=lease,
-        wake=core.wakeups.subscribe(),
-        clock=clock,
-    )
-    projector = Projector(
-        pool=pool,
-        log=core.log,
-        models=core.read_models,
-        lease=lease,
-        wake=core.wakeups.subscribe(),
-        clock=clock,
-    )
-    inbox = Inbox(
-        pool=pool,
-        bootstrap=settings.kafka_bootstrap,
-        service=SERVICE,
-        topics=list(HEARS),
-        instance=settings.instance,
-        wake=core.wakeups.signal,
-    )
     # Nothing here opens personal data yet; a later release does, and needs the keys of the past.
     keys = KeyReader(pool=pool, service=SERVICE, bootstrap=settings.kafka_bootstrap)
     moved = Moved(
@@ -270,8 +230,7 @@ def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -
     )
     telling = Telling(pool=pool, log=core.log, models=core.models, lease=lease, clock=clock)
 
-    supervisor.add("lease", lease.run)
-    supervisor.add("projector", projector.run)
+    add_loops(supervisor, settings, core, service=SERVICE, models=core.read_models, lease=lease)
     supervisor.add("moved", moved.run)
     supervisor.add("bands", telling.run)
     if core.ranked is not None:
@@ -279,7 +238,4 @@ def _add_work(supervisor: Supervisor, settings: AnalyticsSettings, core: Core) -
             pool=pool, log=core.log, ranked=core.ranked, models=core.models, lease=lease
         )
         supervisor.add("leaders", refreshing.run)
-    supervisor.add("relay", relay.run)
-    supervisor.add("inbox", inbox.run)
     supervisor.add("keys", keys.run)
-    supervisor.add("watchdog", partial(run_watchdog, pool))

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from crm_chassis import apikeys
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
-from crm_chassis.clock import utc_now
+from crm_chassis.core import Core, add_loops, core_of
 from crm_chassis.http.app import build_app
+from crm_chassis.http.handling import Handler
 from crm_chassis.http.idempotency import forget_answers
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.ids import new_id
-from crm_chassis.inbox.loop import Inbox
 from crm_chassis.key_outbox import KeyOutbox
-from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
-from crm_chassis.log.append import Log
-from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.process import health_of, process_pool, run_process
 from crm_chassis.projection.building import Folded
-from crm_chassis.projection.projector import Projector
-from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
-from crm_chassis.watchdog import run_watchdog
-from crm_events.topics import CONTRACT, HEARD_BY
+from crm_events.topics import CONTRACT
 
 from contacts.collector.api import collector_routes
 from contacts.collector.collector import Collector, Rules
@@ -35,9 +28,10 @@ from contacts.collector.set_aside import Drawer
 from contacts.customer_file.api import Files, customer_file_routes
 from contacts.customer_file.deals import deals
 from contacts.customer_file.scores import scores
+from contacts.members.along import MembersAlong
 from contacts.members.api import Members, members_routes
+from contacts.members.decider import MEMBERS, MailTaken, MemberUnknown
 from contacts.members.directory import members
-from contacts.members.handling import Handler
 from contacts.members.mails import reserve_anew
 from contacts.people.api import People, people_routes
 from contacts.people.directory import directory
@@ -52,7 +46,6 @@ if TYPE_CHECKING:
 
     import asyncpg
     from crm_chassis.cli import Role
-    from crm_chassis.clock import Clock
     from crm_chassis.lifecycle import Supervisor
     from crm_chassis.projection.model import ReadModel
     from fastapi import FastAPI
@@ -65,25 +58,6 @@ READ_MODELS: Final[tuple[ReadModel, ...]] = (directory, members, timeline, score
 
 COLLECTOR_PATHS: Final = ("/v1/",)
 """Bodies are bounded by the collector, which answers in the words that SDKs expect."""
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What API and worker share."""
-
-    pool: asyncpg.Pool
-    clock: Clock
-    wakeups: Wakeups
-    keyring: Keyring
-    log: Log
-
-    @classmethod
-    def of(cls, settings: ContactsSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:
-        wakeups = Wakeups(pool)
-        keyring = Keyring(pool, settings.keks)
-        contract = CONTRACT.writing(settings.writes)
-        log = Log(pool=pool, contract=contract, keyring=keyring, clock=clock, wakeups=wakeups)
-        return cls(pool, clock, wakeups, keyring, log)
 
 
 def application(
@@ -99,13 +73,15 @@ def application(
         digest_key=digest_key,
         mint_id=new_id,
     )
-    handler = Handler(
+    members_handler = Handler(
+        MEMBERS,
+        unknown=MemberUnknown,
+        taken=MailTaken,
         pool=core.pool,
         log=core.log,
-        subject_keys=subject_keys,
-        digest_key=digest_key,
         clock=core.clock,
         mint_id=new_id,
+        along=MembersAlong(subject_keys, digest_key),
     )
     drawer = Drawer(pool=core.pool, keks=settings.keks)
     api_keys = ApiKeys(core.pool)
@@ -128,7 +104,7 @@ def application(
         routers=(
             collector_routes(collector, drawer),
             people_routes(people),
-            members_routes(Members(handler, core.pool, new_id)),
+            members_routes(Members(members_handler, core.pool, new_id)),
             customer_file_routes(Files(core.pool, core.clock)),
         ),
         api_keys=api_keys,
@@ -141,7 +117,7 @@ def application(
 async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bool:
     """Run in this role until `stop`; did all end well?"""
     async with process_pool(settings, f"{SERVICE} {role}") as pool:
-        core = Core.of(settings, pool)
+        core = core_of(settings, pool)
         return await run_process(
             settings,
             role,
@@ -158,7 +134,7 @@ async def run(settings: ContactsSettings, role: Role, stop: asyncio.Event) -> bo
 def recovering(settings: ContactsSettings, pool: asyncpg.Pool) -> Recovering:
     """What makes a restored log whole."""
     digest_key = settings.digest_key.get_secret_value()
-    log = Core.of(settings, pool).log
+    log = core_of(settings, pool).log
     return Recovering(
         pool=pool,
         contract=CONTRACT,
@@ -174,25 +150,13 @@ def recovering(settings: ContactsSettings, pool: asyncpg.Pool) -> Recovering:
 
 def folded(settings: ContactsSettings, pool: asyncpg.Pool) -> Folded:
     """What a rebuild folds."""
-    core = Core.of(settings, pool)
+    core = core_of(settings, pool)
     return Folded(core.log, READ_MODELS)
 
 
 def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) -> None:
-    pool, clock = core.pool, core.clock
+    pool = core.pool
     lease = Lease(pool, name="worker", owner=f"{settings.instance} {new_id()}")
-    relay = Relay(
-        pool=pool,
-        contract=CONTRACT,
-        service=SERVICE,
-        bootstrap=settings.kafka_bootstrap,
-        replication_factor=settings.kafka_replication_factor,
-        min_insync=settings.kafka_min_insync,
-        lease=lease,
-        wake=core.wakeups.subscribe(),
-        clock=clock,
-        keeps_keys=True,
-    )
     keys = KeyOutbox(
         pool=pool,
         service=SERVICE,
@@ -202,27 +166,14 @@ def _add_work(supervisor: Supervisor, settings: ContactsSettings, core: Core) ->
         lease=lease,
         wake=core.wakeups.subscribe(),
     )
-    projector = Projector(
-        pool=pool,
-        log=core.log,
+    add_loops(
+        supervisor,
+        settings,
+        core,
+        service=SERVICE,
         models=READ_MODELS,
         lease=lease,
-        wake=core.wakeups.subscribe(),
-        clock=clock,
+        keeps_keys=True,
     )
-    inbox = Inbox(
-        pool=pool,
-        bootstrap=settings.kafka_bootstrap,
-        service=SERVICE,
-        topics=[topic.name for topic in HEARD_BY[SERVICE]],
-        instance=settings.instance,
-        wake=core.wakeups.signal,
-    )
-
-    supervisor.add("lease", lease.run)
-    supervisor.add("projector", projector.run)
-    supervisor.add("relay", relay.run)
     supervisor.add("keys", keys.run)
-    supervisor.add("inbox", inbox.run)
-    supervisor.add("watchdog", partial(run_watchdog, pool))
     supervisor.add("answers", partial(forget_answers, pool=pool))

@@ -11,8 +11,9 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from contacts.bootstrap import Core, application
+from contacts.bootstrap import application
 from contacts.people.registry import Registry
+from crm_chassis.core import core_of
 from crm_chassis.database import open_pool
 from crm_chassis.log import epochs
 
@@ -384,7 +385,7 @@ async def test_an_empty_batch_is_taken(contacts):
 async def test_with_the_database_away_senders_are_told_to_come_back(contacts):
     nowhere = "postgresql://nobody@127.0.0.1:9/none"
     async with open_pool(nowhere, application_name="away", max_size=1) as pool:
-        core = Core.of(contacts.settings, pool)
+        core = core_of(contacts.settings, pool)
         app = application(contacts.settings, core, stalled=tuple)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://away"

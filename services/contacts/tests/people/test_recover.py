@@ -9,9 +9,10 @@ from dataclasses import replace
 import asyncpg
 import httpx
 import pytest
-from contacts.bootstrap import MIGRATIONS, SERVICE, Core, application, recovering
+from contacts.bootstrap import MIGRATIONS, SERVICE, application, recovering
 from contacts.settings import ContactsSettings
 from crm_chassis.clock import utc_now
+from crm_chassis.core import core_of
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.key_outbox import KeyOutbox
 from crm_chassis.migrations.running import migrate
@@ -46,7 +47,7 @@ async def made(stack, kafka, contacts):
             for key in keys:
                 await pool.execute("insert into api_key values ($1, $2, $3, $4, $5, $6)", *key)
             settings = replace_bootstrap(contacts.settings, database, kafka)
-            core = Core.of(settings, pool)
+            core = core_of(settings, pool)
             app = application(settings, core, stalled=tuple)
             http = await ends.enter_async_context(
                 httpx.AsyncClient(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
-from crm_chassis.clock import utc_now
+from crm_chassis.core import Core, add_loops, core_of
 from crm_chassis.deciding.reacting import KeyedReaction
 from crm_chassis.deciding.timers import Timers
 from crm_chassis.effects.effect import KeyedEffect
@@ -17,22 +16,17 @@ from crm_chassis.effects.mail import MailChannel
 from crm_chassis.effects.sending import Sender
 from crm_chassis.effects.webhook import WebhookChannel
 from crm_chassis.http.app import build_app
+from crm_chassis.http.handling import Handler
 from crm_chassis.http.idempotency import forget_answers
 from crm_chassis.http.reads import Checkpoints
 from crm_chassis.ids import new_id
-from crm_chassis.inbox.loop import Inbox
 from crm_chassis.key_reader import KeyReader
-from crm_chassis.keyring import Keyring
 from crm_chassis.lease import Lease
-from crm_chassis.log.append import Log
-from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.process import health_of, process_pool, run_process
 from crm_chassis.projection.building import Folded
 from crm_chassis.projection.projector import Projector
-from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
-from crm_chassis.watchdog import run_watchdog
-from crm_events.topics import CONTRACT, HEARD_BY
+from crm_events.topics import CONTRACT
 
 from sales.accounts.directory import accounts
 from sales.deals import decider
@@ -40,7 +34,6 @@ from sales.deals.api import Deals, deals_routes
 from sales.deals.handover import BACK_OFFICE, hand_over
 from sales.deals.pipeline import pipeline
 from sales.deals.reads import Reads, reads_routes
-from sales.handling import Handler
 from sales.members.directory import address_of, members
 from sales.tasks.api import Tasks, tasks_routes
 from sales.tasks.decider import TASKS, TaskUnknown
@@ -54,7 +47,6 @@ if TYPE_CHECKING:
 
     import asyncpg
     from crm_chassis.cli import Role
-    from crm_chassis.clock import Clock
     from crm_chassis.effects.effect import Effect
     from crm_chassis.effects.sending import Channel
     from crm_chassis.lifecycle import Supervisor
@@ -66,25 +58,6 @@ if TYPE_CHECKING:
 SERVICE: Final = "sales"
 MIGRATIONS: Final = "sales:migrations"
 READ_MODELS: Final[tuple[ReadModel, ...]] = (accounts, members, pipeline, todo)
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What API and worker share."""
-
-    pool: asyncpg.Pool
-    clock: Clock
-    wakeups: Wakeups
-    keyring: Keyring
-    log: Log
-
-    @classmethod
-    def of(cls, settings: SalesSettings, pool: asyncpg.Pool, clock: Clock = utc_now) -> Core:
-        wakeups = Wakeups(pool)
-        keyring = Keyring(pool, settings.keks)
-        contract = CONTRACT.writing(settings.writes)
-        log = Log(pool=pool, contract=contract, keyring=keyring, clock=clock, wakeups=wakeups)
-        return cls(pool, clock, wakeups, keyring, log)
 
 
 def application(
@@ -131,7 +104,7 @@ def application(
 async def run(settings: SalesSettings, role: Role, stop: asyncio.Event) -> bool:
     """Run in this role until `stop`; did all end well?"""
     async with process_pool(settings, f"{SERVICE} {role}") as pool:
-        core = Core.of(settings, pool)
+        core = core_of(settings, pool)
         return await run_process(
             settings,
             role,
@@ -159,7 +132,7 @@ def recovering(settings: SalesSettings, pool: asyncpg.Pool) -> Recovering:
 
 def folded(settings: SalesSettings, pool: asyncpg.Pool) -> Folded:
     """What a rebuild folds."""
-    core = Core.of(settings, pool)
+    core = core_of(settings, pool)
     return Folded(core.log, READ_MODELS)
 
 
@@ -167,41 +140,10 @@ def _add_work(supervisor: Supervisor, settings: SalesSettings, core: Core) -> No
     pool, clock = core.pool, core.clock
     owner = f"{settings.instance} {new_id()}"
     lease = Lease(pool, name="worker", owner=owner)
-    relay = Relay(
-        pool=pool,
-        contract=CONTRACT,
-        service=SERVICE,
-        bootstrap=settings.kafka_bootstrap,
-        replication_factor=settings.kafka_replication_factor,
-        min_insync=settings.kafka_min_insync,
-        lease=lease,
-        wake=core.wakeups.subscribe(),
-        clock=clock,
-    )
-    projector = Projector(
-        pool=pool,
-        log=core.log,
-        models=READ_MODELS,
-        lease=lease,
-        wake=core.wakeups.subscribe(),
-        clock=clock,
-    )
-    inbox = Inbox(
-        pool=pool,
-        bootstrap=settings.kafka_bootstrap,
-        service=SERVICE,
-        topics=[topic.name for topic in HEARD_BY[SERVICE]],
-        instance=settings.instance,
-        wake=core.wakeups.signal,
-    )
     keys = KeyReader(pool=pool, service=SERVICE, bootstrap=settings.kafka_bootstrap)
 
-    supervisor.add("lease", lease.run)
-    supervisor.add("projector", projector.run)
-    supervisor.add("relay", relay.run)
-    supervisor.add("inbox", inbox.run)
+    add_loops(supervisor, settings, core, service=SERVICE, models=READ_MODELS, lease=lease)
     supervisor.add("keys", keys.run)
-    supervisor.add("watchdog", partial(run_watchdog, pool))
     supervisor.add("answers", partial(forget_answers, pool=pool))
     supervisor.add("timers", timers_of(settings, core, lease).run)
     supervisor.add("following", following_of(settings, core, lease).run)

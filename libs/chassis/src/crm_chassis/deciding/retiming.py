@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from crm_chassis.errors import is_dependency_error
-from crm_chassis.log.logged import COLUMNS
+from crm_chassis.log.append import LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,10 +38,6 @@ select pg_advisory_xact_lock(k) from (
     select distinct hashtextextended(id::text, 0) as k from unnest($1::uuid[]) as u(id) order by k
 ) keys
 """
-STREAMS: Final = f"""
-select {COLUMNS}, l.data from log l
-where l.stream_id = any($1::uuid[]) and l.sequence is null order by l.stream_id, l.version
-"""  # noqa: S608  # constants only
 MAKE: Final = """
 with cleared as (
     delete from timer t
@@ -108,7 +104,7 @@ class Retiming:
     async def _make(self, decider: Decider[Any, Any], stream_ids: Sequence[UUID]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK, stream_ids)
-            rows = await connection.fetch(STREAMS, stream_ids)
+            rows = await connection.fetch(LOAD, stream_ids)
             logged = await self._log.logged(rows, opens=decider.opens)
             timers: dict[UUID, tuple[Timer, ...]] = {}
             for stream_id, events in groupby(logged, lambda one: one.stream_id):

@@ -13,10 +13,10 @@ from crm_chassis.deciding.decider import Timer
 from crm_chassis.deciding.draft import Cause, Draft
 from crm_chassis.deciding.refused import ERASED, Refused, noted
 from crm_chassis.deciding.retiming import Retiming
-from crm_chassis.errors import is_dependency_error, sqlstate
+from crm_chassis.errors import LOST, is_dependency_error, sqlstate
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.retried import TooManyConflictsError, retried
-from crm_chassis.projection.checkpoints import LOST, write_behind
+from crm_chassis.projection.checkpoints import write_behind
 from crm_chassis.refusal import Refusal
 from crm_chassis.turns import take_turns
 

@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 from asyncpg import PostgresError
 
 from crm_chassis.deeds import noted
-from crm_chassis.errors import sqlstate
+from crm_chassis.errors import LOST, sqlstate
 from crm_chassis.inbox.rows import Row, hear, row_of
 from crm_chassis.log.entries import Statement
 from crm_chassis.log.statements import guarded
@@ -50,7 +50,6 @@ update log l set type = $4, event_id = $5::text::uuid, stream_id = $6::text::uui
 where l.topic = $1 and l.partition = $2 and l.sequence = $3
 """
 GIVE_UP: Final = "update log set type = $4 where topic = $1 and partition = $2 and sequence = $3"
-LOST: Final = "KM001"
 
 
 @dataclass(frozen=True, slots=True)

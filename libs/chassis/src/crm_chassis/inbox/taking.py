@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from asyncpg import PostgresError
 
 from crm_chassis import metrics
-from crm_chassis.errors import is_refused_value, sqlstate
+from crm_chassis.errors import LOST, is_refused_value, sqlstate
 from crm_chassis.inbox.admission import Mark
 from crm_chassis.inbox.rows import Aside, Row, set_aside
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import asyncpg
     from aiokafka import ConsumerRecord
 
-LOST: Final = "KM001"
 REFUSED_CLASSES: Final = ("22", "54")
 """SQLSTATE classes of a value that PostgreSQL does not take: data, and program limits."""
 

@@ -71,6 +71,7 @@ LOAD: Final = f"""
 select {COLUMNS}, l.data from log l where l.stream_id = any($1::uuid[]) and l.sequence is null
 order by l.stream_id, l.version
 """  # noqa: S608  # constants only
+VERSIONS: Final = "select stream_id, version from stream where stream_id = any($1::uuid[])"
 SURELY_FITS: Final = MAX_RECORD_BYTES // 8
 """Characters of data (at most 4 bytes each) that leave half the record to its headers."""
 SIZED_AS: Final = "measured-publisher"
@@ -177,6 +178,11 @@ class Log:
         for logged in await self.logged(await self._pool.fetch(LOAD, list(found)), opens=opens):
             found[logged.stream_id].append(logged)
         return found
+
+    async def versions(self, stream_ids: Iterable[UUID]) -> Mapping[UUID, int]:
+        """At which versions streams of this service are; the new ones are missing."""
+        rows = await self._pool.fetch(VERSIONS, list(stream_ids))
+        return {row["stream_id"]: row["version"] for row in rows}
 
     async def known(self, stream_ids: Sequence[UUID]) -> frozenset[UUID]:
         """Those of the streams that exist."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from crm_chassis.database import pause
-from crm_chassis.errors import backoff, sqlstate
+from crm_chassis.errors import LOST, backoff, sqlstate
 from crm_chassis.log.tail import head
 from crm_chassis.log.wakeups import POLL_SECONDS
-from crm_chassis.projection.checkpoints import LOST, SharedTableError, register, standings
-from crm_chassis.projection.copying import CannotRebuildError
+from crm_chassis.projection.checkpoints import SharedTableError, register, standings
+from crm_chassis.projection.copying import CannotRebuildError, quoted
 from crm_chassis.projection.generation import DROP_WITHIN_MS
 from crm_chassis.projection.model import tables_of
 from crm_chassis.projection.projector import interrupts
@@ -112,7 +112,7 @@ async def drop_old_versions(pool: asyncpg.Pool, models: Sequence[ReadModel]) -> 
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(f"set local lock_timeout = {DROP_WITHIN_MS}")
             for table in tables:
-                await connection.execute(f'drop table if exists "{table}"')
+                await connection.execute(f"drop table if exists {quoted(table)}")
             for sql in FORGET:
                 await connection.execute(sql, row["name"], row["version"])
         dropped.append(f"{row['name']} {row['version']}: {', '.join(tables)}")

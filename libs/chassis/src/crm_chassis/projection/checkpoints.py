@@ -67,8 +67,6 @@ BUILT: Final = """
 update projection_checkpoint set built_at = clock_timestamp()
 where name = $1 and version = $2 and built_at is null
 """
-LOST: Final = "KM001"
-"""SQLSTATE of a compare-and-set that found another value."""
 # Rows and checkpoint go together, and the log that they are folded from is on the disk: nobody
 # has to wait for the disk here. What PostgreSQL forgets in a crash is folded again.
 NO_WAIT: Final = ", set_config('synchronous_commit', 'off', true)"

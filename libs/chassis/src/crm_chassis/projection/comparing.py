@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
+from crm_chassis.projection.copying import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -25,7 +27,7 @@ order by array_position(i.indkey::int2[], a.attnum)
 # As text: there is no equality of json, and the same fold writes the same text.
 COMPARE: Final = """
 with differ as (
-    select jsonb_build_array({keys})::text as key, l, n
+    select jsonb_build_array({columns})::text as key, l, n
     from {live} l full join {built} n using ({columns})
     where l::text is distinct from n::text
 )
@@ -69,12 +71,9 @@ async def compare(
     rows = differ = 0
     named: list[Difference] = []
     for table in tables:
-        places = {"live": f'{live}."{table}"', "built": f'{built}."{table}"'}
+        places = {"live": f"{live}.{quoted(table)}", "built": f"{built}.{quoted(table)}"}
         keys = [row["attname"] for row in await connection.fetch(KEY, places["live"])]
-        columns = [f'"{key}"' for key in keys]
-        sql = COMPARE.format(
-            **places, named=NAMED, keys=", ".join(columns), columns=", ".join(columns)
-        )
+        sql = COMPARE.format(**places, named=NAMED, columns=", ".join(map(quoted, keys)))
         found = await connection.fetch(sql, timeout=COMPARED_WITHIN_S)
         differ += found[0]["differ"] if found else 0
         named += [_difference(table, row) for row in found]

@@ -275,6 +275,11 @@ Model = ReadModel | KeyedModel
 """Whatever has a checkpoint."""
 
 
+def by_stream(logged: LoggedEvent[Any]) -> Key:
+    """The key of a row that follows one stream."""
+    return (logged.stream_id,)
+
+
 def tables_of(model: Model) -> tuple[str, ...]:
     """The tables that hold a model's rows and nobody else's."""
     match model:

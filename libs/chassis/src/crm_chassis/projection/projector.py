@@ -13,14 +13,13 @@ from crm_events.errors import MissingKeyError
 
 from crm_chassis import metrics, tracing
 from crm_chassis.database import pause
-from crm_chassis.errors import backoff, is_dependency_error, sqlstate
+from crm_chassis.errors import LOST, backoff, is_dependency_error, sqlstate
 from crm_chassis.log.entries import VersionConflictError
 from crm_chassis.log.position import LAST
 from crm_chassis.log.tail import read_traced
 from crm_chassis.log.wakeups import next_turn
 from crm_chassis.projection.checkpoints import (
     BUILT,
-    LOST,
     MOVE_IDLE,
     NO_WAIT,
     STOPPED,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from crm_chassis.errors import backoff, sqlstate
+from crm_chassis.errors import LOST, backoff, sqlstate
 from crm_chassis.projection.building import fold_on
-from crm_chassis.projection.checkpoints import LOST
 from crm_chassis.projection.comparing import COMPARED_WITHIN_S, compare
-from crm_chassis.projection.copying import CannotRebuildError
+from crm_chassis.projection.copying import CannotRebuildError, quoted
 from crm_chassis.projection.generation import OvertakenError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Rebuilding:
         await self._generation.make(self._pool)
         await self._catch_up()
         for table in self._generation.tables:
-            place = f'{self._generation.schema}."{table}"'
+            place = f"{self._generation.schema}.{quoted(table)}"
             async with self._beside.acquire() as connection, connection.transaction():
                 await connection.execute(f"set local statement_timeout = '{COMPARED_WITHIN_S}s'")
                 await connection.execute("set local transaction_timeout = 0")

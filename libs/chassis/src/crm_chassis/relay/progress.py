@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.errors import sqlstate
+from crm_chassis.errors import LOST, sqlstate
 from crm_chassis.log.position import Position
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ with led as (
 )
 select assert_moved((select count(*) from moved), 1)
 """
-_LOST: Final = "KM001"
 
 
 class LostPositionError(Exception):
@@ -172,6 +171,6 @@ async def _write(pool: asyncpg.Pool, sql: str, cursor: Cursor, arguments: tuple[
             sql, cursor.name, cursor.version, at.epoch, str(at.xid), at.gp, *arguments
         )
     except Exception as error:
-        if sqlstate(error) == _LOST:
+        if sqlstate(error) == LOST:
             raise LostPositionError(f"{cursor.name} is not at version {cursor.version}") from error
         raise

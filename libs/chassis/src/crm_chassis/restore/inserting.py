@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asyncpg import UniqueViolationError
 
-from crm_chassis.errors import sqlstate
+from crm_chassis.errors import LOST, sqlstate
 from crm_chassis.inbox.rows import Aside, row_of
 from crm_chassis.log.logged import COLUMNS
 from crm_chassis.relay.progress import MAIN
@@ -91,7 +91,6 @@ RESERVE: Final = """
 insert into reservation (kind, digest, holder)
 select * from unnest($1::text[], $2::bytea[], $3::uuid[]) on conflict do nothing returning 1
 """
-_LOST: Final = "KM001"
 
 
 class CannotRecoverError(Exception):
@@ -180,7 +179,7 @@ class Inserting:
                 f"a stream has another event in its place already: {error.detail}"
             ) from error
         except Exception as error:
-            if sqlstate(error) == _LOST:
+            if sqlstate(error) == LOST:
                 raise CannotRecoverError(
                     "another process moved on: a second recover, or the server was exchanged"
                 ) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
-from crm_chassis.errors import sqlstate
+from crm_chassis.errors import LOST, sqlstate
 from crm_chassis.ids import derived_id, new_id
 from crm_chassis.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
 from crm_chassis.turns import take_turns
@@ -39,7 +39,6 @@ BANDS: Final = UUID("b3b7a0de-2f0c-5d0b-8a57-64d0a1c3e9f2")
 
 MOST_PER_TURN: Final = 200
 LOOK_EVERY_SECONDS: Final = 0.5
-LOST: Final = "KM001"
 
 # A score that moved and is not told yet may have left its band by what was heard as well.
 DUE: Final = """
@@ -48,7 +47,6 @@ select b.customer_id, b.band, b.changes, b.due_at, e.s, e.s_negative,
 from band b join engagement e on e.model_id = b.model_id and e.customer_id = b.customer_id
 where b.model_id = $1 and b.due_at <= $2 order by b.due_at, b.customer_id limit $3
 """
-VERSIONS: Final = "select stream_id, version from stream where stream_id = any($1::uuid[])"
 # In the order of their ids, as everyone locks them. A row that was marked or told meanwhile ends
 # all of this: what was read of it is no longer so.
 MOVE_ON: Final = """
@@ -170,9 +168,7 @@ class Telling:
         self, model: ScoringModel, changed: dict[UUID, list[Change]]
     ) -> list[StreamAppend]:
         streams = {band_stream(model, customer_id): customer_id for customer_id in changed}
-        versions: dict[UUID, int] = {
-            row[0]: row[1] for row in await self._pool.fetch(VERSIONS, list(streams))
-        }
+        versions = await self._log.versions(streams)
         return [
             StreamAppend(
                 stream_id,

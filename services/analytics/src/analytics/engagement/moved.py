@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 from crm_chassis.database import pause
-from crm_chassis.errors import backoff, is_dependency_error, sqlstate
+from crm_chassis.errors import LOST, backoff, is_dependency_error, sqlstate
 from crm_chassis.ids import derived_id, new_id
 from crm_chassis.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
 from crm_chassis.log.tail import head
@@ -49,13 +49,11 @@ WITHOUT_LEASE_SECONDS: Final = 0.5
 FAR_BEHIND_ROWS: Final = 20_000
 """While a fold has so much ahead of it, its scores are about to move again: publish slowly."""
 FAR_BEHIND_PAUSE_SECONDS: Final = 1.0
-LOST: Final = "KM001"
 
 DUE: Final = """
 select customer_id, s, s_negative, counted, last_fact_at, changes, unpublished
 from engagement where model_id = $1 and due_at <= now() order by due_at limit $2
 """
-VERSIONS: Final = "select stream_id, version from stream where stream_id = any($1::uuid[])"
 # Locked in the order of their ids, as the fold writes them: else the two wait for each other.
 # A mark that a fold renewed meanwhile stays; one that another process took ends all of this.
 CLEAR: Final = f"""
@@ -171,9 +169,7 @@ class Moved:
 
     async def _streams(self, model: ScoringModel, owed: Sequence[Due]) -> list[StreamAppend]:
         streams = {score_stream(model, one.customer_id): one for one in owed}
-        versions: dict[UUID, int] = {
-            row[0]: row[1] for row in await self._pool.fetch(VERSIONS, list(streams))
-        }
+        versions = await self._log.versions(streams)
         at = self._clock()
         return [
             StreamAppend(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from crm_chassis.projection.model import Projection
+from crm_chassis.projection.model import Projection, by_stream
+from crm_events.money import amount_and_currency
+from crm_events.personal import opened
 from crm_events.sales import (
     DealAmountChanged,
     DealCloseDateChanged,
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
     import asyncpg
     from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
-    from crm_events.money import Money
 
 MOST_DEALS: Final = 50
 """So many are in a file at most, those that were opened last; sales has them all."""
@@ -84,12 +84,8 @@ class DealRow:
     changed_at: datetime
 
 
-def _stream(logged: LoggedEvent[Any]) -> Key:
-    return (logged.stream_id,)
-
-
 deals: Final = Projection[DealRow](
-    name="deals", version=1, table=deal, row=DealRow, key=_stream, opens=True
+    name="deals", version=1, table=deal, row=DealRow, key=by_stream, opens=True
 )
 
 
@@ -98,11 +94,11 @@ def open_deal(row: DealRow | None, logged: LoggedEvent[DealOpened]) -> DealRow:
     if row is not None:
         return row
     event = logged.event
-    amount, currency = _parts(event.amount)
+    amount, currency = amount_and_currency(event.amount)
     return DealRow(
         deal_id=logged.stream_id,
         customer_id=event.customer_id,
-        title=event.title if isinstance(event.title, str) else None,
+        title=opened(event.title),
         pipeline=event.pipeline,
         stage=event.stage,
         status="open",
@@ -127,7 +123,7 @@ def move_deal(row: DealRow | None, logged: LoggedEvent[DealStageChanged]) -> Dea
 def change_amount(
     row: DealRow | None, logged: LoggedEvent[DealAmountChanged | DealProductsChanged]
 ) -> DealRow | None:
-    amount, currency = _parts(logged.event.amount)
+    amount, currency = amount_and_currency(logged.event.amount)
     return row and replace(row, amount=amount, currency=currency, changed_at=logged.occurred_at)
 
 
@@ -176,7 +172,3 @@ async def deals_of(pool: asyncpg.Pool, customer_ids: Sequence[UUID]) -> list[Dea
     """The deals of these customers that were opened last, 50 at most."""
     rows = await pool.fetch(OF_CUSTOMERS, list(customer_ids))
     return [DealRow(*row.values()) for row in rows]
-
-
-def _parts(money: Money | None) -> tuple[Decimal | None, str | None]:
-    return (None, None) if money is None else (money.amount, money.currency)

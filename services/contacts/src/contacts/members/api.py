@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 from crm_chassis.http.access import requires
 from crm_chassis.http.bodies import CommandBody, gated_router
+from crm_chassis.http.handling import Handler
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem, invalid_input
 from crm_chassis.http.reads import Receipt, following
@@ -20,13 +21,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 from contacts.members.decider import (
     ChangeMember,
     DeactivateMember,
+    Member,
     MemberCommand,
     MemberUnknown,
     ReactivateMember,
     RegisterMember,
 )
 from contacts.members.directory import MemberRow, members, read_member, read_page
-from contacts.members.handling import Handler
 from contacts.people.identifiers import IdentifierInvalidError, identifier
 
 LONGEST_NAME: Final = 300
@@ -80,7 +81,7 @@ class MemberAnswer(BaseModel):
 class Members:
     """What the routes stand on."""
 
-    handler: Handler
+    handler: Handler[MemberCommand, Member | None]
     pool: asyncpg.Pool
     mint_id: Callable[[], UUID]
 

@@ -13,7 +13,7 @@ from crm_events.contacts import (
     MemberReactivated,
     MemberRegistered,
 )
-from crm_events.personal import SEALED
+from crm_events.personal import SEALED, opened
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -112,12 +112,12 @@ def evolve(state: Member | None, event: MemberEvent) -> Member | None:
     """The state after the event."""
     match event:
         case MemberRegistered():
-            return Member(event.member_id, _opened(event.name), _opened(event.mail))
+            return Member(event.member_id, opened(event.name), opened(event.mail))
         case MemberChanged():
             return state and replace(
                 state,
-                name=_opened(event.name) if "name" in event.fields else state.name,
-                mail=_opened(event.mail) if "mail" in event.fields else state.mail,
+                name=opened(event.name) if "name" in event.fields else state.name,
+                mail=opened(event.mail) if "mail" in event.fields else state.mail,
             )
         case MemberDeactivated():
             return state and replace(state, active=False)
@@ -168,7 +168,3 @@ def _known(state: Member | None) -> Member:
     if state is None:
         raise MemberUnknown
     return state
-
-
-def _opened(text: object) -> str | None:
-    return text if isinstance(text, str) else None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection
+from crm_chassis.projection.model import Projection, by_stream
 from crm_events.contacts import (
     MemberChanged,
     MemberDeactivated,
     MemberReactivated,
     MemberRegistered,
 )
+from crm_events.personal import opened
 from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Table, Text, Uuid
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     import asyncpg
     from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
 
 member = Table(
     "member",
@@ -55,12 +55,8 @@ class MemberRow:
     changed_at: datetime
 
 
-def _stream(logged: LoggedEvent[Any]) -> Key:
-    return (logged.stream_id,)
-
-
 members: Final = Projection[MemberRow](
-    name="members", version=1, table=member, row=MemberRow, key=_stream, opens=True
+    name="members", version=1, table=member, row=MemberRow, key=by_stream, opens=True
 )
 
 
@@ -71,8 +67,8 @@ def open_row(row: MemberRow | None, logged: LoggedEvent[MemberRegistered]) -> Me
     return MemberRow(
         member_id=logged.stream_id,
         version=logged.stream_version,
-        name=_opened(logged.event.name),
-        mail=_opened(logged.event.mail),
+        name=opened(logged.event.name),
+        mail=opened(logged.event.mail),
         active=True,
         registered_at=logged.occurred_at,
         changed_at=logged.occurred_at,
@@ -87,8 +83,8 @@ def set_fields(row: MemberRow | None, logged: LoggedEvent[MemberChanged]) -> Mem
     return replace(
         row,
         version=logged.stream_version,
-        name=_opened(event.name) if "name" in event.fields else row.name,
-        mail=_opened(event.mail) if "mail" in event.fields else row.mail,
+        name=opened(event.name) if "name" in event.fields else row.name,
+        mail=opened(event.mail) if "mail" in event.fields else row.mail,
         changed_at=logged.occurred_at,
     )
 
@@ -119,7 +115,3 @@ async def read_page(
 def _made(row: MemberRow, logged: LoggedEvent[Any], *, active: bool) -> MemberRow:
     version, at = logged.stream_version, logged.occurred_at
     return replace(row, version=version, active=active, changed_at=at)
-
-
-def _opened(text: object) -> str | None:
-    return text if isinstance(text, str) else None

@@ -14,6 +14,7 @@ from crm_events.contacts import (
     PersonRegistered,
     PersonUnlinked,
 )
+from crm_events.personal import opened
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -226,7 +227,7 @@ def _opened(profile: object) -> dict[str, Any]:
 def _shown(identifier: Identifier, since: datetime) -> dict[str, Any]:
     return {
         "namespace": identifier.namespace.value,
-        "value": identifier.value if isinstance(identifier.value, str) else None,
-        "given": identifier.given if isinstance(identifier.given, str) else None,
+        "value": opened(identifier.value),
+        "given": opened(identifier.given),
         "since": since.isoformat(),
     }

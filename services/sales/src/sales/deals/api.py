@@ -10,6 +10,7 @@ import asyncpg
 from crm_chassis.http.access import requires
 from crm_chassis.http.bodies import gated_router
 from crm_chassis.http.bulk import BulkAnswer, one_by_one
+from crm_chassis.http.handling import Handler
 from crm_chassis.http.problems import Problem, request_urn
 from crm_chassis.http.reads import Receipt
 from crm_chassis.http.terms import CommandTerms, Terms, etag
@@ -44,7 +45,6 @@ from sales.deals.commands import (
     WinDeal,
 )
 from sales.deals.deal import Deal
-from sales.handling import Handler
 
 WRITE = Depends(requires("deals:write"))
 ProductId = Annotated[str, Path(pattern=PRODUCT_ID)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from sales.deals.pipeline import DealRow, deal
+from sales.where import where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from sales.deals.deal import Status
+    from sales.where import Asked
 
 COLUMNS: Final = ", ".join(f"d.{column.name}" for column in deal.columns)
 ONE: Final = f"select {COLUMNS} from deal d where d.deal_id = $1"  # noqa: S608  # constants only
@@ -46,8 +48,8 @@ async def read_page(
     pool: asyncpg.Pool, wanted: Wanted, *, before: Place | None, limit: int
 ) -> list[DealRow]:
     """The deals that were opened last, behind `before`."""
-    # What is not asked for is not in the statement: a plan for everything would use no index.
-    told: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    values: list[Any] = [limit]
+    asked: tuple[Asked, ...] = (
         ("d.pipeline = ${}", (wanted.pipeline,)),
         ("d.stage = ${}", (wanted.stage,)),
         ("d.status = ${}", (wanted.status,)),
@@ -56,16 +58,10 @@ async def read_page(
         ("(d.rotted_at is not null) = ${}", (None if wanted.rotted else wanted.rotted,)),
         ("(d.opened_at, d.deal_id) < (${}::timestamptz, ${}::uuid)", before or (None,)),
     )
-    conditions, values = ["true"], list[Any]([limit])
-    if wanted.rotted:  # as the index of those has it
-        conditions.append("d.rotted_at is not null")
-    for condition, given in told:
-        if given[0] is not None:
-            numbers = range(len(values) + 1, len(values) + 1 + len(given))
-            conditions.append(condition.format(*numbers))
-            values += given
+    # As the index of those has it.
+    rotted = "d.rotted_at is not null and " if wanted.rotted else ""
     rows = await pool.fetch(
-        f"select {COLUMNS} from deal d where {' and '.join(conditions)} "  # noqa: S608  # constants
+        f"select {COLUMNS} from deal d where {rotted}{where(asked, values=values)} "  # noqa: S608  # constants
         "order by d.opened_at desc, d.deal_id desc limit $1",
         *values,
     )

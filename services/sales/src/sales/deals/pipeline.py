@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection, as_of
+from crm_chassis.projection.model import Projection, as_of, by_stream
+from crm_events.money import amount_and_currency
+from crm_events.personal import opened
 from crm_events.sales import (
     DealAmountChanged,
     DealCloseDateChanged,
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
-    from crm_events.money import Money
 
 deal = Table(
     "deal",
@@ -88,12 +88,8 @@ class DealRow:
     rotted_at: datetime | None = None  # it was found to stand in its stage for too long
 
 
-def _stream(logged: LoggedEvent[Any]) -> Key:
-    return (logged.stream_id,)
-
-
 pipeline: Final = Projection[DealRow](
-    name="pipeline", version=1, table=deal, row=DealRow, key=_stream, opens=True
+    name="pipeline", version=1, table=deal, row=DealRow, key=by_stream, opens=True
 )
 
 
@@ -102,12 +98,12 @@ def open_deal(row: DealRow | None, logged: LoggedEvent[DealOpened]) -> DealRow |
     if row is not None:
         return row
     event = logged.event
-    amount, currency = _parts(event.amount)
+    amount, currency = amount_and_currency(event.amount)
     return DealRow(
         deal_id=logged.stream_id,
         version=logged.stream_version,
         customer_id=event.customer_id,
-        title=_opened(event.title),
+        title=opened(event.title),
         pipeline=event.pipeline,
         stage=event.stage,
         stage_since=logged.occurred_at,
@@ -134,7 +130,7 @@ def move_deal(row: DealRow | None, logged: LoggedEvent[DealStageChanged]) -> Dea
 def change_amount(row: DealRow | None, logged: LoggedEvent[DealAmountChanged]) -> DealRow | None:
     if row is None:
         return None
-    amount, currency = _parts(logged.event.amount)
+    amount, currency = amount_and_currency(logged.event.amount)
     return replace(row, version=logged.stream_version, amount=amount, currency=currency)
 
 
@@ -152,7 +148,7 @@ def change_products(
 ) -> DealRow | None:
     if row is None:
         return None
-    amount, currency = _parts(logged.event.amount)
+    amount, currency = amount_and_currency(logged.event.amount)
     products = [product.model_dump(mode="json") for product in logged.event.products]
     version = logged.stream_version
     return replace(row, version=version, products=products, amount=amount, currency=currency)
@@ -162,7 +158,7 @@ def change_products(
 def win_deal(row: DealRow | None, logged: LoggedEvent[DealWon]) -> DealRow | None:
     if row is None:
         return None
-    amount, currency = _parts(logged.event.amount)
+    amount, currency = amount_and_currency(logged.event.amount)
     return replace(
         row,
         version=logged.stream_version,
@@ -185,7 +181,7 @@ def lose_deal(row: DealRow | None, logged: LoggedEvent[DealLost]) -> DealRow | N
         status=Status.LOST.value,
         closed_at=logged.occurred_at,
         loss_reason=logged.event.reason,
-        loss_note=_opened(logged.event.note),
+        loss_note=opened(logged.event.note),
         rotted_at=None,
     )
 
@@ -225,11 +221,3 @@ def deal_as_of(logged: Sequence[LoggedEvent[Any]], at: datetime) -> DealRow | No
     """A deal as its events had made it by then; None before it was opened."""
     rows = as_of(pipeline, [one for one in logged if one.occurred_at <= at])
     return next(iter(rows.values()), None)
-
-
-def _parts(money: Money | None) -> tuple[Decimal | None, str | None]:
-    return (None, None) if money is None else (money.amount, money.currency)
-
-
-def _opened(text: object) -> str | None:
-    return text if isinstance(text, str) else None

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from crm_chassis.effects.sending import Later, Never
-from crm_chassis.projection.model import Projection
+from crm_chassis.projection.model import Projection, by_stream
 from crm_events.contacts import (
     MemberChanged,
     MemberDeactivated,
     MemberReactivated,
     MemberRegistered,
 )
+from crm_events.personal import opened
 from sqlalchemy import Boolean, Column, MetaData, Table, Text, Uuid
 
 if TYPE_CHECKING:
     import asyncpg
     from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
 
 member = Table(
     "member",
@@ -45,19 +45,15 @@ class Member:
     active: bool
 
 
-def _member(logged: LoggedEvent[Any]) -> Key:
-    return (logged.stream_id,)
-
-
 members: Final = Projection[Member](
-    name="members", version=1, table=member, row=Member, key=_member, opens=True
+    name="members", version=1, table=member, row=Member, key=by_stream, opens=True
 )
 
 
 @members.on(MemberRegistered)
 def register(row: Member | None, logged: LoggedEvent[MemberRegistered]) -> Member | None:
     event = logged.event
-    return row or Member(logged.stream_id, _opened(event.name), _opened(event.mail), active=True)
+    return row or Member(logged.stream_id, opened(event.name), opened(event.mail), active=True)
 
 
 @members.on(MemberChanged)
@@ -67,8 +63,8 @@ def change(row: Member | None, logged: LoggedEvent[MemberChanged]) -> Member | N
         return None
     return replace(
         row,
-        name=_opened(event.name) if "name" in event.fields else row.name,
-        mail=_opened(event.mail) if "mail" in event.fields else row.mail,
+        name=opened(event.name) if "name" in event.fields else row.name,
+        mail=opened(event.mail) if "mail" in event.fields else row.mail,
     )
 
 
@@ -90,7 +86,3 @@ async def address_of(pool: asyncpg.Pool, member_id: str) -> str | Later | Never:
     if not row["active"]:
         return DEACTIVATED
     return FORGOTTEN if row["mail"] is None else row["mail"]
-
-
-def _opened(text: object) -> str | None:
-    return text if isinstance(text, str) else None

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 from crm_chassis.http.access import requires
 from crm_chassis.http.bodies import CommandBody, gated_router
+from crm_chassis.http.handling import Handler
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import Receipt, following
@@ -15,7 +16,6 @@ from crm_chassis.http.terms import CommandTerms, Terms, etag
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from sales.handling import Handler
 from sales.tasks.decider import FinishTask, ReassignTask, Task, TaskCommand
 from sales.tasks.todo import TaskRow, Wanted, read_page, read_task, todo
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection
+from crm_chassis.projection.model import Projection, by_stream
 from crm_events.sales import TaskDone, TaskOpened, TaskReassigned
 from sqlalchemy import Column, Date, DateTime, Index, Integer, MetaData, Table, Text, Uuid
+
+from sales.where import where
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
     import asyncpg
     from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
+
+    from sales.where import Asked
 
 task = Table(
     "task",
@@ -66,11 +69,7 @@ class Wanted:
     due_by: date | None = None
 
 
-def _stream(logged: LoggedEvent[Any]) -> Key:
-    return (logged.stream_id,)
-
-
-todo: Final = Projection[TaskRow](name="todo", version=1, table=task, row=TaskRow, key=_stream)
+todo: Final = Projection[TaskRow](name="todo", version=1, table=task, row=TaskRow, key=by_stream)
 
 
 @todo.on(TaskOpened)
@@ -107,22 +106,16 @@ async def read_page(
     pool: asyncpg.Pool, wanted: Wanted, *, behind: Place | None, limit: int
 ) -> list[TaskRow]:
     """The tasks that are due first, behind that place."""
-    # What is not asked for is not in the statement: a plan for everything would use no index.
-    told: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    values: list[Any] = [limit]
+    asked: tuple[Asked, ...] = (
         ("t.owner_id = ${}", (wanted.owner_id,)),
         ("t.deal_id = ${}", (wanted.deal_id,)),
         ("(t.done_at is null) = ${}", (wanted.is_open,)),
         ("t.due_on <= ${}", (wanted.due_by,)),
         ("(t.due_on, t.task_id) > (${}::date, ${}::uuid)", behind or (None,)),
     )
-    conditions, values = ["true"], list[Any]([limit])
-    for condition, given in told:
-        if given[0] is not None:
-            numbers = range(len(values) + 1, len(values) + 1 + len(given))
-            conditions.append(condition.format(*numbers))
-            values += given
     rows = await pool.fetch(
-        f"select {COLUMNS} from task t where {' and '.join(conditions)} "  # noqa: S608  # constants
+        f"select {COLUMNS} from task t where {where(asked, values=values)} "  # noqa: S608  # constants
         "order by t.due_on, t.task_id limit $1",
         *values,
     )

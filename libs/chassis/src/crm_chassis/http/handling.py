@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from crm_events.errors import MissingKeyError
 
 from crm_chassis.deciding.draft import CORRELATION, Cause, Draft
 from crm_chassis.http.idempotency import once
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import Receipt
-from crm_chassis.log.entries import VersionConflictError
+from crm_chassis.log.entries import ReservedError, VersionConflictError
 from crm_chassis.log.retried import TooManyConflictsError, retried
 from crm_chassis.refusal import Refusal
-from crm_events.errors import MissingKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
     import asyncpg
+
     from crm_chassis.clock import Clock
     from crm_chassis.deciding.decider import Decider
     from crm_chassis.http.terms import CommandTerms
     from crm_chassis.log.append import Log
+    from crm_chassis.log.entries import Reservation, Statement
 
 C = TypeVar("C")
 S = TypeVar("S")
 
 
+@dataclass(frozen=True, slots=True)
+class Along:
+    """What is written with the events that were decided, in their transaction."""
+
+    reservations: tuple[Reservation, ...] = ()
+    also: tuple[Statement, ...] = ()
+
+
+def nothing(command: object, before: object, after: object) -> Along:
+    """The `along` of a handler of which nothing is written but events."""
+    del command, before, after
+    return Along()
+
+
 class Handler(Generic[C, S]):
-    """Takes commands for the streams of one decider. `unknown` is its refusal that is a 404."""
+    """Takes commands for the streams of one decider."""
 
     def __init__(  # noqa: PLR0913  # collaborators, each named at the call
         self,
         decider: Decider[C, S],
         *,
         unknown: type[Refusal],
+        taken: type[Refusal] | None = None,
         pool: asyncpg.Pool,
         log: Log,
         clock: Clock,
         mint_id: Callable[[], UUID],
+        along: Callable[[C, S, S], Along] = nothing,
     ) -> None:
+        """`unknown` is its refusal that is a 404; `taken`: another holds what was to be reserved.
+
+        `along` is given the command, and the stream's state before it and after.
+        """
         self._decider = decider
+        self._along = along
         self._unknown = unknown
+        self._taken = taken
         self._pool = pool
         self._log = log
         self._clock = clock
@@ -74,7 +100,7 @@ class Handler(Generic[C, S]):
 
     async def _attempt(self, stream_id: UUID, command: C, terms: CommandTerms) -> Receipt:
         draft = await Draft.on(self._log, mint_id=self._mint_id)
-        await draft.state(self._decider, stream_id)
+        before = await draft.state(self._decider, stream_id)
         if terms.if_match is not None and draft.version(stream_id) != terms.if_match:
             raise VersionConflictError(stream_id)
         cause = Cause(self._clock(), {CORRELATION: terms.request_id})
@@ -90,7 +116,16 @@ class Handler(Generic[C, S]):
             for statement in keeps:
                 await self._pool.execute(statement.sql, *statement.args)
             return receipt
-        appended = await self._log.append(
-            epoch=draft.epoch, streams=draft.appends, also=[*draft.timers(), *keeps]
-        )
+        along = self._along(command, before, await draft.state(self._decider, stream_id))
+        try:
+            appended = await self._log.append(
+                epoch=draft.epoch,
+                streams=draft.appends,
+                reservations=along.reservations,
+                also=[*draft.timers(), *keeps, *along.also],
+            )
+        except ReservedError:
+            if self._taken is None:
+                raise
+            raise self._taken from None
         return Receipt.of(stream_id, receipt.version, appended.position)
