@@ -171,5 +171,9 @@ def test_the_owner_of_a_deal_that_rots_has_one_task_and_one_mail_whenever_the_wo
         assert counts == [1, 1]
         [mail] = [mail for recipients, mail in sales.mailbox.came if recipients == [to]]
         assert deal_id in mail.get_payload()
-        listed = client.get("/tasks", params={"owner_id": owner_id, "open": True}).json()
-        assert [task["deal_id"] for task in listed["items"]] == [deal_id]
+
+        def listed() -> list[str]:
+            answer = client.get("/tasks", params={"owner_id": owner_id, "open": True})
+            return [task["deal_id"] for task in answer.json()["items"]]
+
+        assert soon(listed) == [deal_id]
