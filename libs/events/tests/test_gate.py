@@ -21,7 +21,7 @@ from crm_events.gate import (
     parse_json,
     parse_unchecked,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
@@ -271,7 +271,7 @@ def test_postgresql_takes_all_that_the_gate_lets_through(ask):
     taken = 0
 
     @given(odd_json())
-    @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=400)
     def keeps(raw: str) -> None:
         nonlocal taken
         try:

@@ -11,7 +11,6 @@ from crm_events.base import Event
 from crm_events.money import Money
 from crm_events.topics import CONTRACT
 from hypothesis import given as told
-from hypothesis import settings
 from hypothesis import strategies as st
 from sales.deals.commands import (
     AddProducts,
@@ -87,7 +86,6 @@ def done_on(state, asked):
     return state, events
 
 
-@settings(deadline=None)
 @told(st.lists(commands, max_size=30))
 def test_a_deal_is_the_fold_of_its_events_as_they_are_written(asked):
     state, events = done([begun, *asked])
@@ -102,7 +100,6 @@ def test_a_deal_is_the_fold_of_its_events_as_they_are_written(asked):
     assert again == state
 
 
-@settings(deadline=None)
 @told(st.lists(commands, max_size=30))
 def test_the_row_of_a_deal_says_what_its_decisions_stand_on(asked):
     state, events = done([begun, *asked])
@@ -120,7 +117,6 @@ def test_the_row_of_a_deal_says_what_its_decisions_stand_on(asked):
     assert deal_as_of(logged(*events), NOW.replace(year=2027)) == row
 
 
-@settings(deadline=None)
 @told(st.lists(commands, max_size=30))
 def test_a_deal_stays_whole(asked):
     state, events = done([begun, *asked])
@@ -132,7 +128,6 @@ def test_a_deal_stays_whole(asked):
     assert (state.status is Status.WON) <= (state.amount is not None)
 
 
-@settings(deadline=None)
 @told(st.lists(commands, max_size=10), commands)
 def test_a_command_that_is_asked_again_at_once_does_nothing_more(asked, command):
     state, _ = done([begun, *asked, command])
