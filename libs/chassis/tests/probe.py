@@ -19,6 +19,11 @@ from crm_events.topics import Contract, Topic
 
 SOURCE = UUID("6b1f5c54-6a3c-4a0e-9f5c-0d8f7e0c1a11")
 AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+STAYS_OPEN = """
+set local idle_in_transaction_session_timeout = 0;
+set local transaction_timeout = 0;
+"""
+"""For a transaction that a test holds open: no limit of its session ends it before."""
 
 
 class Counted(Event, type="probe.thing.counted", version=1):

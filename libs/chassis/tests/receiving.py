@@ -99,7 +99,7 @@ def smtp_receiver() -> Iterator[Mailbox]:
     with socket.socket() as free:  # aiosmtpd calls the port it is given, so it wants a real one
         free.bind(("127.0.0.1", 0))
         mailbox = Mailbox(port=free.getsockname()[1])
-    controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
+    controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port, ready_timeout=30)
     controller.start()
     try:
         yield mailbox

@@ -47,7 +47,7 @@ async def served(app: FastAPI, feed: Feed, key: str) -> AsyncIterator[Served]:
     running = asyncio.create_task(supervisor.run(stop))
     bearing = {"Authorization": f"Bearer {key}"}
     url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=url, headers=bearing, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=url, headers=bearing, timeout=60) as client:
         while True:
             with contextlib.suppress(httpx.ConnectError):
                 await client.get("/livez")

@@ -111,7 +111,7 @@ def projector(probe: Probe, *models: Any, lease: Any = None) -> Projector:
 
 
 async def catch_up(runner: Projector) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await runner.turn():
             pass
 
@@ -120,7 +120,7 @@ async def catch_up(runner: Projector) -> None:
 async def worker(probe: Probe, *models: Any) -> AsyncIterator[None]:
     """A worker that folds these models meanwhile."""
     stop = asyncio.Event()
-    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(150), asyncio.TaskGroup() as tasks:
         tasks.create_task(projector(probe, *models).run(stop, beat=lambda: None))
         try:
             yield
@@ -130,6 +130,6 @@ async def worker(probe: Probe, *models: Any) -> AsyncIterator[None]:
 
 async def level(probe: Probe, name: str, version: int = 1) -> None:
     """Wait until a model stands at the end of the log."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await standing_at(probe.pool, name, version) < await head(probe.pool):
             await asyncio.sleep(0.01)

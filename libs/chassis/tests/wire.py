@@ -21,7 +21,7 @@ from crm_events.envelope import Recorded
 
 IDS = UUID("2d0f1c6e-9a55-4d7e-8f0a-3c6b1e5a7d90")
 AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 

@@ -98,9 +98,9 @@ async def test_a_migration_waits_for_a_busy_table_without_stopping_its_writers(
                 stop=asyncio.Event(),
             )
         )
-        await asyncio.wait_for(refused.wait(), 10)
+        await asyncio.wait_for(refused.wait(), 60)
 
-    assert await asyncio.wait_for(migrating, 10)
+    assert await asyncio.wait_for(migrating, 60)
     assert await connection.fetchval("select version_num from alembic_version") == "0002"
 
 

@@ -50,7 +50,7 @@ async def idle_in_a_transaction(pool):
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select pg_current_xact_id()")
         await connection.execute("set local idle_in_transaction_session_timeout = '20ms'")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not connection.is_closed():
                 await asyncio.sleep(0.01)
         await connection.execute("select 1")
@@ -110,12 +110,12 @@ async def test_waiting_for_a_migration_beats_and_ends_when_it_was_done(one):
     waited = asyncio.create_task(
         wait_until_migrated(lambda: is_migrated(one), asyncio.Event(), beat=beat)
     )
-    await asyncio.wait_for(waiting.wait(), 5)
+    await asyncio.wait_for(waiting.wait(), 60)
     assert not waited.done()
 
     await one.execute("create table log_epoch (epoch int)")
 
-    assert await asyncio.wait_for(waited, 5) is True
+    assert await asyncio.wait_for(waited, 60) is True
 
 
 async def test_waiting_for_a_migration_ends_when_asked_to_stop(one):

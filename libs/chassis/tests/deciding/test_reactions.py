@@ -15,7 +15,7 @@ from crm_chassis.log.entries import Fact, NewEvent, StreamAppend
 from crm_chassis.projection import parked, patience
 from crm_chassis.projection.parking import customer_text
 from ledger import SHARED, notes, noting, reacting
-from probe import AT, Counted, Noted
+from probe import AT, STAYS_OPEN, Counted, Noted
 from summing import catch_up
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ async def asked_to_retry(probe: Probe, runner: Projector) -> list[str]:
     """What came of it, while this owner runs."""
     stop = asyncio.Event()
     running = asyncio.create_task(runner.run(stop, beat=lambda: None))
-    answers, left = await parked.ask(probe.pool, "retry", "noting", None, by="ada", within_s=20)
+    answers, left = await parked.ask(probe.pool, "retry", "noting", None, by="ada", within_s=60)
     stop.set()
     await running
     assert not left
@@ -262,12 +262,13 @@ async def test_the_locks_of_streams_come_before_the_transaction_id(probe: Probe)
     await catch_up(runner)
     await probe.count(new_id(), 7)
     async with probe.pool.acquire() as holder, holder.transaction():
+        await holder.execute(STAYS_OPEN)
         await holder.execute(
             "select pg_advisory_xact_lock(hashtextextended($1::text, 0))", str(SHARED)
         )
 
         turning = asyncio.create_task(catch_up(runner))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (waiting := await waits_for_a_lock(probe)):
                 await asyncio.sleep(0.01)
 
@@ -311,12 +312,12 @@ async def test_a_key_that_does_not_come_parks_the_customer_until_it_does(
     stop = asyncio.Event()
     running = asyncio.create_task(runner.run(stop, beat=lambda: None))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await notes(probe) != ["8"]:
             await asyncio.sleep(0.02)
     [one] = await parked.list_parked(probe.pool)
     await probe.mint(SHARED)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await notes(probe) != ["8", "6"]:
             await asyncio.sleep(0.02)
     stop.set()

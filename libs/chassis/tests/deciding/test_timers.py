@@ -17,7 +17,7 @@ from crm_chassis.deciding.timers import Timers
 from crm_chassis.errors import NewEpochError
 from crm_chassis.ids import new_id
 from ledger import LEDGER, SHARED, Ledger, Note, notes
-from probe import AT
+from probe import AT, STAYS_OPEN
 from summing import HeldLease
 
 if TYPE_CHECKING:
@@ -158,12 +158,13 @@ async def test_what_is_appended_while_timers_are_made_anew_is_not_overwritten(
 ) -> None:
     await bench.note("in 2")
     async with bench.probe.pool.acquire() as holder, holder.transaction():
+        await holder.execute(STAYS_OPEN)
         await holder.execute(
             "select pg_advisory_xact_lock(hashtextextended($1::text, 0))", str(SHARED)
         )
         making = asyncio.create_task(bench.all_made())
         appending = asyncio.create_task(bench.note("in 5"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await bench.probe.pool.fetchval(WAITING) < 2:
                 await asyncio.sleep(0.01)
     await asyncio.gather(making, appending)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from asking import app_of, client_of
+from crm_chassis.http import reads
 from crm_chassis.http.access import public
 from crm_chassis.http.reads import LONGEST_WAIT_S, Freshness, Receipt, following
 from crm_chassis.ids import new_id
@@ -46,6 +47,12 @@ async def client(pool):
         yield opened
 
 
+@pytest.fixture
+def _waits_long(monkeypatch):
+    """Nobody is answered for having waited long enough."""
+    monkeypatch.setattr(reads, "LONGEST_WAIT_S", 3_600.0)
+
+
 async def move(pool, name, position: Position):
     await pool.execute(MOVE, name, position.epoch, str(position.xid), position.gp)
 
@@ -66,6 +73,7 @@ async def test_a_read_without_a_position_answers_at_once_and_says_how_fresh_it_i
     assert "stale" not in answer.headers
 
 
+@pytest.mark.usefixtures("_waits_long")
 async def test_a_read_waits_until_the_write_is_in_its_model(client, pool, probe):
     position = await appended(probe)
     reading = asyncio.create_task(client.get(f"/one?after={position}"))
@@ -87,7 +95,7 @@ async def test_a_read_that_waited_two_seconds_answers_and_says_that_it_is_stale(
     answer = await client.get(f"/one?after={position}")
 
     assert answer.status_code == 200
-    assert LONGEST_WAIT_S <= time.monotonic() - began < LONGEST_WAIT_S + 1
+    assert time.monotonic() - began >= LONGEST_WAIT_S
     assert (answer.headers["stale"], answer.headers["stale-reason"]) == ("true", "behind")
 
 
@@ -103,14 +111,14 @@ async def test_a_read_of_two_models_is_as_fresh_as_the_staler_one(client, pool, 
     assert "stale" not in answer.headers
 
 
+@pytest.mark.usefixtures("_waits_long")
 async def test_nobody_waits_for_a_model_that_stopped(client, pool, probe):
     position = await appended(probe)
     await pool.execute("update projection_checkpoint set stopped = 'KeyError'")
-    began = time.monotonic()
 
-    answer = await client.get(f"/one?after={position}")
+    async with asyncio.timeout(60):
+        answer = await client.get(f"/one?after={position}")
 
-    assert time.monotonic() - began < 1
     assert answer.headers["stale-reason"] == "stopped"
 
 
@@ -132,6 +140,7 @@ async def test_a_position_that_is_none_is_refused(client, after):
     assert answer.json()["errors"][0]["pointer"] == "/after"
 
 
+@pytest.mark.usefixtures("_waits_long")
 async def test_a_hundred_waiting_reads_ask_the_database_together(client, pool, probe):
     position = await appended(probe)
     asked = 0
@@ -140,19 +149,16 @@ async def test_a_hundred_waiting_reads_ask_the_database_together(client, pool, p
         async def fetch(self, *args):
             nonlocal asked
             asked += 1
+            if asked == 10:
+                await move(pool, "pipeline", position)
             return await pool.fetch(*args)
 
     client._transport.app.state.checkpoints._pool = Counting()
-    reads = [asyncio.create_task(client.get(f"/one?after={position}")) for _ in range(100)]
-    async with asyncio.timeout(5):
-        while asked < 10:
-            await asyncio.sleep(0)
-    await move(pool, "pipeline", position)
 
-    answers = await asyncio.gather(*reads)
+    answers = await asyncio.gather(*(client.get(f"/one?after={position}") for _ in range(100)))
 
     assert all("stale" not in answer.headers for answer in answers)
-    assert asked < 100
+    assert 10 <= asked < 100
 
 
 def test_a_receipt_is_what_a_read_takes():

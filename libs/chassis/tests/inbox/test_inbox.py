@@ -13,10 +13,9 @@ from aiokafka.errors import UnknownError
 from crm_chassis import metrics
 from crm_chassis.clock import utc_now
 from crm_chassis.inbox import consumer
-from crm_chassis.inbox.consumer import SESSION_TIMEOUT_MS
 from crm_chassis.inbox.marks import read_marks
 from crm_chassis.inbox.member import POLL_LIMIT_S
-from wire import AT, Wire, event_id, message, until
+from wire import AT, PATIENCE_S, Wire, event_id, message, until
 
 
 def expected(last: int, partition: int = 0) -> list[tuple[int, object]]:
@@ -119,12 +118,12 @@ async def test_while_records_wait_the_last_one_taken_grows_old(wire: Wire) -> No
 
     async with wire.running():
         await until(aged)
-        told = age.get()
+        told, now = age.get(), utc_now()
         await wire.send_numbers([2, 3])
         await until(level)
 
     recorded_at = AT + timedelta(seconds=1)
-    assert told == pytest.approx((utc_now() - recorded_at).total_seconds(), abs=20)
+    assert told == pytest.approx((now - recorded_at).total_seconds(), abs=60)
 
 
 async def test_a_lost_record_that_alone_is_sent_again_frees_those_before_it(wire: Wire) -> None:
@@ -259,7 +258,8 @@ async def test_a_restart_goes_on_from_the_mark(wire: Wire) -> None:
         await wire.taken_through(150)
 
     assert await wire.heard() == expected(150)
-    assert outcomes(wire, "duplicate") == duplicates + 1  # the mark's own record, checked
+    read_again = outcomes(wire, "duplicate") - duplicates
+    assert 1 <= read_again < 100  # the mark's own record, at each take-up, and none before it
 
 
 async def test_a_topic_cut_below_the_mark_goes_on(wire: Wire) -> None:
@@ -415,7 +415,10 @@ async def test_a_replica_that_comes_back_under_its_name_takes_its_partitions_up_
         assert await wire.heard(partition) == expected(6, partition)
 
 
-async def test_what_a_member_had_is_taken_by_the_others_as_soon_as_it_ends(wire: Wire) -> None:
+async def test_what_a_member_had_is_taken_by_the_others_as_soon_as_it_ends(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "SESSION_TIMEOUT_MS", 600_000)  # nobody waits for its session
     await wire.create(partitions=4)
     async with wire.running("a"):
         other = await wire.begin("b")
@@ -425,10 +428,9 @@ async def test_what_a_member_had_is_taken_by_the_others_as_soon_as_it_ends(wire:
 
         await wire.end(other)
 
-        async with asyncio.timeout(SESSION_TIMEOUT_MS / 1_000 - 1):  # nobody waits for its session
-            for partition in range(4):
-                await wire.send_numbers([2], partition)
-                await wire.taken_through(2, partition)
+        for partition in range(4):
+            await wire.send_numbers([2], partition)
+            await wire.taken_through(2, partition)
 
 
 @pytest.fixture
@@ -495,13 +497,15 @@ async def test_two_members_that_read_one_partition_take_each_record_once(wire: W
     # Two groups, one set of marks: each believes that the partition is its own.
     other = Wire(wire.pool, wire.bootstrap, wire.topic, wire.producer, wire.admin)
     async with wire.running("a"), other.running("b", service="another-group"):
-        await wire.taken_through(300)
-        for number in range(301, 331):
-            await wire.send_numbers([number])
-        await wire.taken_through(330)
+        last = 300
+        await wire.taken_through(last)
+        async with asyncio.timeout(PATIENCE_S):
+            while metrics.INBOX_LOST_MARKS._value.get() == lost:  # until both took one at once
+                last += 1
+                await wire.send_numbers([last])
+                await wire.taken_through(last)
 
-    assert await wire.heard() == expected(330)
-    assert metrics.INBOX_LOST_MARKS._value.get() > lost
+    assert await wire.heard() == expected(last)
 
 
 async def test_group_offsets_follow_the_marks_for_lag_tools(
@@ -547,19 +551,19 @@ async def test_of_two_live_processes_under_one_name_the_later_is_refused(wire: W
     at_work = asyncio.create_task(first.run(stop, beat=lambda: None))
     await wire.taken_through(10)
     with pytest.raises(InstanceTakenError):
-        await asyncio.wait_for(second.run(stop, beat=lambda: None), 15)
+        await asyncio.wait_for(second.run(stop, beat=lambda: None), PATIENCE_S)
     await wire.send_numbers(range(11, 21))
     await wire.taken_through(20)
     stop.set()
 
-    assert await asyncio.wait_for(at_work, 15) is None
+    assert await asyncio.wait_for(at_work, PATIENCE_S) is None
 
 
 async def test_an_inbox_that_cannot_hold_its_name_ends_loudly(wire: Wire) -> None:
     await wire.pool.execute("drop table lease")
 
     running = asyncio.create_task(wire.inbox().run(asyncio.Event(), beat=lambda: None))
-    ended, _ = await asyncio.wait({running}, timeout=5)
+    ended, _ = await asyncio.wait({running}, timeout=PATIENCE_S)
 
     running.cancel()
     assert ended == {running}

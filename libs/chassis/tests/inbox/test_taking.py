@@ -11,6 +11,7 @@ from crm_chassis.inbox.admission import NOTHING_TAKEN, Mark
 from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.rows import hear, row_of
 from crm_chassis.inbox.taking import TAKE, Batch, is_lost, take
+from probe import STAYS_OPEN
 from wire import event_id, message
 
 ONE = TopicPartition("probe.things", 0)
@@ -137,6 +138,7 @@ async def interleave(pool: asyncpg.Pool, second: Batch) -> None:
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
+        await connection.execute(STAYS_OPEN)
         # The other took 1 and 2 of the partition, and has not committed yet.
         await connection.execute(
             "update inbox_mark set sequence = 2, event_id = $1, kafka_offset = 1 "
@@ -144,8 +146,11 @@ async def interleave(pool: asyncpg.Pool, second: Batch) -> None:
             event_id(0, 2),
         )
         taking = asyncio.create_task(take(pool, second))
-        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
-        async with asyncio.timeout(10):
+        waiting = (
+            "select count(*) from pg_stat_activity"
+            " where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        async with asyncio.timeout(60):
             while not await pool.fetchval(waiting):
                 await asyncio.sleep(0.01)
         await transaction.commit()

@@ -22,7 +22,7 @@ from crm_chassis.log.entries import (
 from crm_chassis.log.position import START
 from crm_chassis.log.tail import read_page
 from crm_events.personal import SEALED
-from probe import AT, SOURCE, Counted, Named, Noted, Probe
+from probe import AT, SOURCE, STAYS_OPEN, Counted, Named, Noted, Probe
 
 
 async def rows(probe: Probe) -> int:
@@ -204,6 +204,7 @@ async def test_a_transaction_that_wrote_before_it_loaded_cannot_invert_version_o
     async with probe.pool.acquire() as connection, probe.pool.acquire() as other:
         transaction = connection.transaction()
         await transaction.start()
+        await connection.execute(STAYS_OPEN)
         await connection.execute("insert into earlier values (1)")  # takes the transaction id
         await other.fetch(
             APPEND_STREAMS, *await _append_arguments(probe, stream, expected=0, number=1)
@@ -231,6 +232,7 @@ async def test_without_the_guard_the_same_interleaving_does_invert_version_order
         probe.pool.acquire() as other,
         connection.transaction(),
     ):
+        await connection.execute(STAYS_OPEN)
         await connection.execute("select pg_current_xact_id()")
         await other.execute(bare, stream, 1, new_id())
         await connection.execute(bare, stream, 2, new_id())

@@ -10,7 +10,7 @@ from crm_chassis.log.entries import StreamAppend, VersionConflictError
 from crm_chassis.log.position import START
 from crm_chassis.log.tail import read_page
 from crm_chassis.log.together import APPEND_EACH
-from probe import AT, Counted, Probe
+from probe import AT, STAYS_OPEN, Counted, Probe
 
 CALLS = 20
 
@@ -92,6 +92,7 @@ async def test_a_stream_that_is_locked_elsewhere_holds_up_nobody_else(probe):
     async with probe.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
+        await connection.execute(STAYS_OPEN)
         await connection.execute(
             "select pg_advisory_xact_lock(hashtextextended($1, 0))", str(locked)
         )
@@ -138,6 +139,7 @@ async def test_a_transaction_that_is_older_than_a_streams_writer_leaves_it_alone
     async with probe.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
+        await connection.execute(STAYS_OPEN)
         await connection.execute("insert into earlier values (1)")  # takes the transaction id
         await append(probe, stream, 0, 1)
         rows = await connection.fetch(

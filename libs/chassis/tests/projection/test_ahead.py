@@ -66,7 +66,7 @@ async def test_two_releases_fold_their_versions_side_by_side_until_the_old_one_e
                 when_level=built.set,
             )
         )
-        await asyncio.wait_for(built.wait(), 20)
+        await asyncio.wait_for(built.wait(), 60)
         after, of_old = await told_of(probe.pool, [new]), await told_of(probe.pool, [old])
         await probe.count(customer, 8)
         await level(probe, "sums")

@@ -59,7 +59,7 @@ class LosesAnswers:
 async def run_to_the_end(probe: Probe, runner: Projector) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(runner.run(stop, beat=lambda: None))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await standing_at(probe.pool, "sums", 1) < await head(probe.pool):
             await asyncio.sleep(0.01)
     stop.set()

@@ -84,7 +84,7 @@ async def at_work(runner: Projector) -> AsyncIterator[None]:
 
 async def ask(probe: Probe, what: parked.Ask, projection: str, key: str | None) -> list[str]:
     """What came of it, by key."""
-    answers, left = await parked.ask(probe.pool, what, projection, key, by="ada", within_s=20)
+    answers, left = await parked.ask(probe.pool, what, projection, key, by="ada", within_s=60)
     assert not left
     return [outcome for _, outcome in answers]
 
@@ -230,7 +230,7 @@ async def test_between_the_parts_of_a_long_retry_others_are_folded(
     await catch_up(projector(probe, sums_model()))
     runner = projector(probe, mended_model())
     asking = asyncio.create_task(ask(probe, "retry", "sums", key_text((ann,))))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await probe.pool.fetchval("select count(*) from parked_key where asked is null"):
             await asyncio.sleep(0.01)
     await probe.count(bob, 7)

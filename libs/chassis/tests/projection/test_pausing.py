@@ -30,7 +30,7 @@ async def test_a_paused_model_stands_and_says_so_until_it_is_resumed_and_others_
         freshness = await wait_for(Checkpoints(probe.pool, utc_now), (sums,), None)
         other = await wait_for(Checkpoints(probe.pool, utc_now), (digits,), None)
         counted = await probe.pool.fetchval("select total from sums")
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             while not REGISTRY.get_sample_value("kith_projection_paused", {"projection": "sums"}):
                 await asyncio.sleep(0.01)
 

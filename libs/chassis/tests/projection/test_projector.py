@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from crm_chassis import lease
 from crm_chassis.errors import sqlstate
 from crm_chassis.ids import new_id
 from crm_chassis.lease import Lease
@@ -204,7 +205,7 @@ async def test_the_loop_wakes_for_new_rows_and_ends_when_told(probe):
     lease = Lease(probe.pool, name="worker", owner="one")
     runner = projector(probe, sums_model(), lease=lease)
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         tasks.create_task(lease.run(stop, beat=lambda: None))
         tasks.create_task(runner.run(stop, beat=lambda: None))
         await probe.count(customer, 41, 1)
@@ -216,7 +217,10 @@ async def test_the_loop_wakes_for_new_rows_and_ends_when_told(probe):
     assert await probe.pool.fetchval("select total from sums") == 42
 
 
-async def test_one_process_holds_the_lease_and_the_next_takes_it_when_it_expires(probe):
+async def test_one_process_holds_the_lease_and_the_next_takes_it_when_it_expires(
+    probe, monkeypatch
+):
+    monkeypatch.setattr(lease, "EXPIRES_SECONDS", 60.0)
     now = [100.0]
     one = Lease(probe.pool, name="worker", owner="one", monotonic=lambda: now[0])
     two = Lease(probe.pool, name="worker", owner="two", monotonic=lambda: now[0])
@@ -225,7 +229,7 @@ async def test_one_process_holds_the_lease_and_the_next_takes_it_when_it_expires
     await two._renew()
     assert (one.held, two.held) == (True, False)
 
-    now[0] += 1.6  # what a frozen process finds when it wakes
+    now[0] += 61.0  # what a frozen process finds when it wakes
     assert not one.held
     await probe.pool.execute("update lease set until = clock_timestamp() - interval '1 second'")
     await two._renew()

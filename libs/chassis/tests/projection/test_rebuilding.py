@@ -23,7 +23,7 @@ from crm_chassis.projection.model import BatchModel
 from crm_chassis.projection.parking import Waiting
 from crm_chassis.projection.projector import Projector
 from crm_chassis.projection.rebuilding import Rebuilding, take_back
-from probe import Counted
+from probe import STAYS_OPEN, Counted
 from summing import (
     HeldLease,
     Sum,
@@ -234,16 +234,17 @@ async def test_a_table_that_somebody_uses_is_waited_for_and_read_on_meanwhile(pr
     async with rebuilding(probe, database, sums_model()) as (generation, build):
         await build.build()
         async with probe.pool.acquire() as connection, connection.transaction():
+            await connection.execute(STAYS_OPEN)
             await connection.execute("select * from sums")
             with pytest.raises(Exception, match="lock timeout") as refused:
                 await generation.take_place(probe.pool, by="ann", outcome="")
             switching = asyncio.create_task(build.switch(by="ann", outcome="ok"))
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(60):  # nobody queues behind the switch, which waits
                 for _ in range(20):
                     await probe.pool.execute("select * from sums")
                     await asyncio.sleep(0.01)
             assert not switching.done()
-        await asyncio.wait_for(switching, 20)
+        await asyncio.wait_for(switching, 60)
 
     assert sqlstate(refused.value) == "55P03"
 

@@ -138,7 +138,7 @@ async def test_a_reader_that_lives_through_a_restore_reads_again_what_the_backup
     key = await mint(pool)
     await outbox.turn()
 
-    async with following(reader), asyncio.timeout(30):
+    async with following(reader), asyncio.timeout(60):
         await reader.caught_up.wait()
         await pool.execute("delete from subject_key")  # as a backup from before it was minted
         assert await epochs.begin(pool, await epochs.newest(pool))
@@ -221,7 +221,7 @@ async def destroyed(pool: asyncpg.Pool, key_id: str) -> datetime | None:
 
 
 async def read_to_the_end(reader: KeyReader) -> None:
-    async with following(reader), asyncio.timeout(30):
+    async with following(reader), asyncio.timeout(60):
         await reader.caught_up.wait()
 
 
@@ -233,5 +233,5 @@ async def following(reader: KeyReader) -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await task

@@ -11,7 +11,7 @@ from crm_chassis.relay.progress import LostPositionError, load
 from crm_chassis.relay.publisher import RecordTooLargeError
 from crm_chassis.relay.relay import Relay
 from crm_events.topics import Topic
-from probe import Counted, Named, Noted
+from probe import STAYS_OPEN, Counted, Named, Noted
 from relaying import Rows, filled, heard, send_all, taken
 
 
@@ -102,6 +102,7 @@ async def test_a_row_waits_for_older_transactions_that_are_still_open(
     await rows.write(10)
     async with pool.acquire() as connection:
         async with connection.transaction():
+            await connection.execute(STAYS_OPEN)
             await rows.write(5, connection=connection)
             await rows.write(20)
             await send_all(relay)

