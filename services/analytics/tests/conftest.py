@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -96,13 +97,17 @@ class Analytics:
         return taken
 
     async def two_seconds_pass(self) -> None:
-        """Move every mark and every publication 2 s into the past."""
+        await self.time_passes(timedelta(seconds=2))
+
+    async def time_passes(self, span: timedelta) -> None:
+        """Move every mark and every publication so far into the past."""
         await self.pool.execute(
             "with locked as materialized (select model_id, customer_id from engagement "
             "order by model_id, customer_id for no key update) "  # as all who write there
-            "update engagement e set due_at = e.due_at - interval '2 s', "
-            "moved_at = e.moved_at - interval '2 s' from locked l "
-            "where e.model_id = l.model_id and e.customer_id = l.customer_id"
+            "update engagement e set due_at = e.due_at - $1::interval, "
+            "moved_at = e.moved_at - $1::interval from locked l "
+            "where e.model_id = l.model_id and e.customer_id = l.customer_id",
+            span,
         )
 
 

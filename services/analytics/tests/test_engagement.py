@@ -230,12 +230,14 @@ async def test_a_score_is_published_at_most_once_in_two_seconds(analytics):
     await analytics.fold()
     await analytics.publish()
     at_first = await count()
+    await analytics.time_passes(-HOUR)  # however long this takes, it is within 2 s
     for number in (2, 3):
         await analytics.hear([heard(order(), LANDMARK, number=number)])
         await analytics.fold()
         await analytics.publish()
     within = await count()
 
+    await analytics.time_passes(HOUR)
     await analytics.two_seconds_pass()
     await analytics.publish()
 
@@ -332,7 +334,7 @@ async def test_scores_are_published_only_while_the_lease_is_held(analytics):
     before = turned.is_set()
     holding = asyncio.create_task(analytics.moved._lease.run(stop, beat=beaten.set))
 
-    await asyncio.wait_for(turned.wait(), 5)
+    await asyncio.wait_for(turned.wait(), 60)
     stop.set()
     await asyncio.gather(running, holding)
 
@@ -351,7 +353,7 @@ async def test_what_is_owed_is_published_after_the_log_began_an_epoch(analytics)
         analytics.moved.run(stop, beat=lambda: None),
         analytics.moved._lease.run(stop, beat=lambda: None),
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await analytics.pool.fetchval("select count(*) from log where sequence is null"):
             assert not running.done(), running.exception()
             await asyncio.sleep(0.02)
@@ -497,11 +499,13 @@ async def test_a_change_is_owed_from_its_fold_until_it_is_ranked(analytics, http
     await analytics.publish()
     assert await owed() == 0
 
+    await analytics.time_passes(-HOUR)  # however long this takes, it is within 2 s
     await analytics.hear([heard(order(), LANDMARK, number=2)])
-    await analytics.fold()  # within 2 s of the last time: it falls due only later
-    assert await analytics.publish() == 0
-    assert 0 < await owed() <= 2 + 5  # as long as the test may take
+    await analytics.fold()
+    assert await analytics.publish() == 0, "it falls due only later"
+    assert 0 < await owed() <= 2
 
+    await analytics.time_passes(HOUR)
     await analytics.two_seconds_pass()
     assert await owed() >= 2
     await analytics.publish()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from analytics.bootstrap import Core, redis_of
-from analytics.leaders.ranked import BELIEVED_MS, RedisAwayError
+from analytics.leaders.ranked import LONGEST_ASK_SECONDS, RedisAwayError
 from analytics.leaders.refreshing import Refreshing
 from analytics.leaders.standings import Standing, read_leaders
 from crm_chassis.database import close_pool, open_pool
@@ -16,6 +15,17 @@ from heard import LANDMARK, customer, heard, linked, order, refund
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from test_engagement import random_history
+
+BELIEVED_MS = 600_000
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A Redis that answers is waited for and believed, however busy the machine is."""
+    monkeypatch.setattr("analytics.bootstrap.REDIS_TIMEOUT_S", 60.0)
+    monkeypatch.setattr("analytics.leaders.ranked.LONGEST_ASK_SECONDS", 60.0)
+    for module in ("ranked", "refreshing"):
+        monkeypatch.setattr(f"analytics.leaders.{module}.BELIEVED_MS", BELIEVED_MS)
 
 
 @pytest.fixture
@@ -171,7 +181,7 @@ async def test_a_redis_that_came_back_is_filled_though_it_says_nothing(
     await refreshing.turn()
     told = core.ranked.tell()
     await asyncio.to_thread(stack.redis.start)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await in_redis(core) is None:
             await refreshing.turn()
             await asyncio.sleep(0.05)
@@ -211,22 +221,29 @@ async def test_a_log_that_began_an_epoch_has_redis_filled_anew(analytics, core, 
 
 
 async def test_a_redis_that_hangs_costs_a_tenth_of_a_second_once_in_two(
-    analytics, core, refreshing, leaders, stack
+    analytics, core, refreshing, leaders, *, stack, monkeypatch
 ):
     await hear(analytics, heard(order(), LANDMARK))
     await level(refreshing)
+    read, now, asked = core.ranked._read, [100.0], []
+
+    async def noted(**what):
+        asked.append(now[0])
+        return await read(**what)
+
+    monkeypatch.setattr(core.ranked, "_read", noted)
+    monkeypatch.setattr(core.ranked, "_monotonic", lambda: now[0])
+    monkeypatch.setattr("analytics.leaders.ranked.LONGEST_ASK_SECONDS", LONGEST_ASK_SECONDS)
     stack.redis.pause()
 
-    took = []
-    for _ in range(3):
-        began = time.monotonic()
-        assert (await core.ranked.top(core.models[0].model_id, 10)) is None
-        took.append(time.monotonic() - began)
+    found = [await in_redis(core) for _ in range(3)]
     shown = await leaders()
+    now[0] += 2.0
+    found.append(await in_redis(core))
     stack.redis.resume()
 
-    assert 0.09 < took[0] < 1.0  # the machine may be busy
-    assert max(took[1:]) < 0.05
+    assert (asked, found) == ([100.0, 102.0], [None] * 4)
+    assert LONGEST_ASK_SECONDS == 0.1
     assert (shown["source"], len(shown["items"])) == ("postgresql", 1)
 
 
@@ -236,9 +253,9 @@ async def test_a_copy_that_nobody_renews_is_not_believed_for_long(analytics, cor
     model_id = core.models[0].model_id
     build = refreshing._builds[model_id].build
 
-    assert await core.ranked.put(model_id, build, [], believed_ms=200)
     believed = await in_redis(core)
-    async with asyncio.timeout(5):
+    assert await core.ranked.put(model_id, build, [], believed_ms=1)
+    async with asyncio.timeout(60):
         while await in_redis(core) is not None:
             await asyncio.sleep(0.02)
 

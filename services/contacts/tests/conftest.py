@@ -85,7 +85,7 @@ class Contacts:
             wake=asyncio.Event(),
             clock=self.core.clock,
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.pool.fetchval(BEHIND, len(READ_MODELS)):
                 # Another database's open transaction may hold the tail back for a moment.
                 await projector.turn() or await asyncio.sleep(0.01)

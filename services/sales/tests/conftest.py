@@ -125,7 +125,7 @@ class Sales:
             clock=self.core.clock,
         )
         names = [model.name for model in READ_MODELS]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.pool.fetchval(BEHIND, names):
                 # Another database's open transaction may hold the tail back for a moment.
                 await projector.turn() or await asyncio.sleep(0.01)

@@ -118,7 +118,7 @@ async def test_a_release_is_built_ahead_by_a_process_of_its_own_and_ready_then(s
     after = await sales.http.get("/readyz")
     shown = await sales.http.get(path)
     ahead.terminate()
-    rest, _ = await asyncio.wait_for(ahead.communicate(), 30)
+    rest, _ = await asyncio.wait_for(ahead.communicate(), 60)
     again = await command(sales, "rebuild", "--ahead")
 
     building = ["accounts 1", "members 1", "pipeline 1", "todo 1"]

@@ -20,7 +20,7 @@ async def address(contacts):
     stop = asyncio.Event()
     serve = http_loop(contacts.app, host="127.0.0.1", port=port)
     serving = asyncio.create_task(serve(stop, beat=lambda: None))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
