@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from crm_stack.stack import Stack
 
-READY_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 20.0
+READY_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 30.0
 LAST_LINES: Final = 5
 
 
@@ -91,7 +91,7 @@ class Service:
         return done.stdout.strip()
 
     def wait_ready(self) -> None:
-        """Wait until it can answer, at most 60 s.
+        """Wait until it can answer, at most 120 s.
 
         Raises:
             NotReadyError: it ended, or is not ready in time.

@@ -20,7 +20,7 @@ FLAGS: Final = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     "--disable-background-networking --disable-component-update --remote-debugging-port=0"
 )
-WITHIN_SECONDS: Final = 20.0
+WITHIN_SECONDS: Final = 60.0
 
 
 class Browser:
@@ -44,7 +44,7 @@ class Browser:
         try:
             _wait(lambda: told.exists() and "\n" in told.read_text(), "Chromium did not start")
             port = told.read_text().split()[0]
-            pages = httpx.get(f"http://127.0.0.1:{port}/json").json()
+            pages = httpx.get(f"http://127.0.0.1:{port}/json", timeout=30).json()
             url = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
             self._socket = self._cleanup.enter_context(
                 connect(url, max_size=None, compression=None)
@@ -118,7 +118,7 @@ class Browser:
 
     def _end(self) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(30)
 
 
 def _wait(ask: Any, otherwise: str) -> Any:

@@ -136,7 +136,7 @@ async def judge(oracle: Oracle, system: System) -> Verdict:
         await analytics.close()
 
 
-async def settled(system: System, *, within_seconds: float = 60) -> None:
+async def settled(system: System, *, within_seconds: float = 120) -> None:
     """Wait until analytics has heard and folded all that contacts decided."""
     contacts, analytics = await system.database("contacts"), await system.database("analytics")
     try:

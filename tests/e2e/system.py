@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Final, Self, TypeVar
 
 import asyncpg
 import httpx
+import pytest
 from crm_stack.stack import Stack
 from spans import Spans
 
 from demo.running import Service, Services
+
+T = TypeVar("T")
+SOON_SECONDS: Final = 90.0
+"""Longer than a message stays claimed: a worker may be killed while it sends."""
+
+
+def soon(ask: Callable[[], T | None]) -> T:
+    """What `ask` finds, as soon as it finds something."""
+    deadline = time.monotonic() + SOON_SECONDS
+    while time.monotonic() < deadline:
+        if found := ask():
+            return found
+        time.sleep(0.05)  # noqa: TID251  # another process' read model sets no event here
+    pytest.fail("not found in time")
+
+
+def fresh(answer: httpx.Response) -> httpx.Response | None:
+    """An answer that shows what was asked to be shown; else it says that it does not."""
+    assert answer.headers.get("Stale") in {None, "true"}
+    return answer if "Stale" not in answer.headers else None
 
 
 @dataclass
@@ -63,7 +86,7 @@ class System:
         arguments = [argument for scope in scopes for argument in ("--scope", scope)]
         key = service.command("api-keys", "create", "test", *arguments).splitlines()[-1]
         return httpx.Client(
-            base_url=service.url, headers={"Authorization": f"Bearer {key}"}, timeout=10
+            base_url=service.url, headers={"Authorization": f"Bearer {key}"}, timeout=30
         )
 
     async def database(self, service: str) -> asyncpg.Connection:

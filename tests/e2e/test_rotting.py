@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -23,15 +22,12 @@ from crm_events.contacts import MemberRegistered
 from crm_events.keys import new_key, wrap
 from crm_stack.server import free_port
 from receiving import Mailbox, smtp_receiver
-from system import System
+from system import System, soon
 
 from demo.running import Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(240)]
 
-T = TypeVar("T")
-SOON_SECONDS = 90.0
-"""Longer than a claim lasts: a worker may be killed while it sends."""
 PIPELINES = {
     "pipelines": [
         {
@@ -108,17 +104,6 @@ def sales(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield Sales(api, worker, database, mailbox)
 
 
-def soon(ask: Callable[[], T | None]) -> T:
-    """What `ask` finds, as soon as it finds something."""
-    deadline = time.monotonic() + SOON_SECONDS
-    while time.monotonic() < deadline:
-        found = ask()
-        if found:
-            return found
-        time.sleep(0.05)  # noqa: TID251  # another process sets no event here
-    pytest.fail("not found in time")
-
-
 async def register_member(system: System, mail: str) -> UUID:
     """A member of the company, as contacts has them: an event and a key of their own."""
     prefix, told = "CONTACTS_", system.contacts.environment
@@ -157,7 +142,8 @@ def test_the_owner_of_a_deal_that_rots_has_one_task_and_one_mail_whenever_the_wo
 
         def opened() -> httpx.Response | None:
             answer = client.post("/deals", json=body)
-            assert answer.status_code in {201, 409}, answer.text
+            # 409: sales has not heard of them. 503: their key is on its way.
+            assert answer.status_code in {201, 409, 503}, answer.text
             return answer if answer.status_code == 201 else None
 
         deal_id = soon(opened).json()["stream_id"]
@@ -169,8 +155,9 @@ def test_the_owner_of_a_deal_that_rots_has_one_task_and_one_mail_whenever_the_wo
 
         counts = [sales.count(one, deal_id) for one in ("sales.deal.rotted", "sales.task.opened")]
         assert counts == [1, 1]
-        [mail] = [mail for recipients, mail in sales.mailbox.came if recipients == [to]]
-        assert deal_id in mail.get_payload()
+        mails = [mail for recipients, mail in sales.mailbox.came if recipients == [to]]
+        assert len({mail["Message-ID"] for mail in mails}) == 1, "what may come again is one by id"
+        assert deal_id in mails[0].get_payload()
 
         def listed() -> list[str]:
             answer = client.get("/tasks", params={"owner_id": owner_id, "open": True})
