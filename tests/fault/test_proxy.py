@@ -153,7 +153,7 @@ async def test_a_stall_holds_bytes_and_new_connections_until_it_is_healed(proxy,
         waits = asyncio.create_task(connection.fetchval("select 1"))
         comes = asyncio.create_task(asyncpg.connect(behind))
         done, _ = await asyncio.wait({waits, comes}, timeout=0.3)
-    answer, second = await asyncio.wait_for(asyncio.gather(waits, comes), 5)
+    answer, second = await asyncio.wait_for(asyncio.gather(waits, comes), 60)
     await second.close()
     await connection.close()
 
@@ -220,7 +220,7 @@ async def test_a_produce_request_that_is_cut_is_in_the_topic_or_not(
         await point.reached()
         answered = sending.done()
         held = await count(node.bootstrap, topic_name)
-    await asyncio.wait_for(sending, 20)
+    await asyncio.wait_for(sending, 60)
     await producer.stop()
     await proxy.stop()
 

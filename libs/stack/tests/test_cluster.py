@@ -40,12 +40,12 @@ async def test_what_two_have_is_acknowledged_and_what_one_has_is_not(cluster):
     first, second, third = cluster.kafka.nodes
 
     first.kill()
-    by_two = await send(f"{second.bootstrap},{third.bootstrap}", within_ms=20_000)
+    by_two = await send(f"{second.bootstrap},{third.bootstrap}", within_ms=60_000)
     second.kill()
     with pytest.raises(KafkaError):
         await send(third.bootstrap, within_ms=3_000)
     cluster.kafka.restore()
-    by_three = await send(cluster.kafka.bootstrap, within_ms=20_000)
+    by_three = await send(cluster.kafka.bootstrap, within_ms=60_000)
 
     assert cluster.kafka.running
     assert by_three.offset > by_two.offset

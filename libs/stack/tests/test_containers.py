@@ -1,7 +1,5 @@
 """Containers in place of processes, where they are asked for and Docker answers."""
 
-import time
-
 import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -15,12 +13,11 @@ ASKED = {"KITH_STACK": "containers"}
 @pytest.mark.enable_socket
 def test_containers_without_an_engine_are_refused_in_one_line_and_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-    began = time.monotonic()
+    monkeypatch.setattr(containers, "until_it_answers", lambda *_, **__: pytest.fail("waits"))
 
     with pytest.raises(StackError, match="no Docker engine answers") as refused:
         Stack(environment=ASKED).up()
 
-    assert time.monotonic() - began < 1
     assert "\n" not in str(refused.value)
 
 

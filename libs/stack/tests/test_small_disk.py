@@ -63,7 +63,7 @@ async def test_kafka_acknowledges_nothing_without_room_and_goes_on_with_it(
         await send(kafka, topic_name, b"1")
         disk.fill()
         with pytest.raises(KafkaError):
-            await send(kafka, topic_name, bytes(900_000))
+            await send(kafka, topic_name, bytes(900_000), within_ms=3_000)
         disk.free()
         stack.kafka.restart()
         again = await send(kafka, topic_name, b"2")
@@ -80,8 +80,10 @@ async def execute(url, sql):
         await connection.close()
 
 
-async def send(bootstrap, topic, value):
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", request_timeout_ms=3_000)
+async def send(bootstrap, topic, value, *, within_ms=60_000):
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", request_timeout_ms=within_ms
+    )
     await producer.start()
     try:
         return await producer.send_and_wait(topic, value)
