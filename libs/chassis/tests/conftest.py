@@ -17,7 +17,9 @@ from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.logs import show_error
 from crm_events.keys import Kek, new_key, wrap
 from crm_events.topics import Contract
-from probe import THINGS, Noted, Probe
+from crm_stack.processes import run_apart
+from crm_stack.stack import Stack
+from probe import OF_THIS_RUN, THINGS, Noted, Probe
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +35,29 @@ def contract() -> Contract:
     return Contract((THINGS,), private=(Noted,))
 
 
+@pytest.fixture(scope="session")
+def template(stack: Stack) -> Iterator[str]:
+    """A database with the chassis' tables: tests get copies, for making them takes longer."""
+    database = stack.fresh_database()
+    run_apart(migrations.install(database))
+    yield database
+    stack.drop_database(database)
+
+
 @pytest.fixture
-async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
-    await migrations.install(database)
-    async with open_pool(database, application_name="probe", max_size=20) as opened:
+def installed(stack: Stack, template: str) -> Iterator[str]:
+    """The URL of a database with the chassis' tables and nothing in them."""
+    stack.postgres.restore()
+    database = stack.copy_of(template)
+    yield database
+    stack.postgres.restore()
+    stack.drop_database(database)
+
+
+@pytest.fixture
+async def pool(installed: str) -> AsyncIterator[asyncpg.Pool]:
+    async with open_pool(installed, application_name="probe", max_size=20) as opened:
+        await opened.execute(OF_THIS_RUN)
         yield opened
         await close_pool(opened)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crm_chassis import migrations
 from crm_stack import restoring
 from crm_stack.databases import create_database
 from crm_stack.postgres import Postgres
@@ -18,18 +22,39 @@ from crm_stack.server import free_port
 DATABASE = "probe"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The files of a cluster with an empty log: sites begin with copies, which takes less."""
+
+    data: Path
+    password: str
+
+
+@contextmanager
+def prepared() -> Iterator[Prepared]:
+    folder, password = _new_folder(), secrets.token_hex(8)
+    server = _cluster(folder, password)
+    try:
+        server.start()
+        run_apart(migrations.install(_database(server, password)))
+        server.stop()
+        yield Prepared(server.data, password)
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Site:
     """`server` answers at `url`; backups, standbys and new clusters take its place there."""
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="kith-restore-"))
-        self._folder.chmod(0o711)  # PostgreSQL's user passes through
-        self._password = secrets.token_hex(8)
+    def __init__(self, begins: Prepared) -> None:
+        self._folder = _new_folder()
+        self._begins = begins
         self._made: list[Postgres] = []
         self.server = self._cluster("server")
 
     def __enter__(self) -> Self:
-        self.server.start()
+        restoring.put_back(self.server, self._begins.data)
         self.url = self._database()
         return self
 
@@ -87,16 +112,30 @@ class Site:
         restoring.load(self.server, self.url, dump)
 
     def _database(self) -> str:
-        making = create_database(self.server.admin_url, name=DATABASE, password=self._password)
-        return run_apart(making)
+        return _database(self.server, self._begins.password)
 
     def _cluster(self, name: str) -> Postgres:
-        server = Postgres(
-            self._folder / name,
-            port=free_port(),
-            password=self._password,
-            process=None,
-            started=lambda _name, _process: None,
-        )
+        server = _cluster(self._folder / name, self._begins.password)
         self._made.append(server)
         return server
+
+
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="kith-restore-"))
+    folder.chmod(0o711)  # PostgreSQL's user passes through
+    return folder
+
+
+def _database(server: Postgres, password: str) -> str:
+    return run_apart(create_database(server.admin_url, name=DATABASE, password=password))
+
+
+def _cluster(folder: Path, password: str) -> Postgres:
+    return Postgres(
+        folder,
+        port=free_port(),
+        password=password,
+        process=None,
+        started=lambda _name, _process: None,
+        settings={"fsync": "off"},  # servers end here, and no machine does
+    )

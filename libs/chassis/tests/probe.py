@@ -24,6 +24,8 @@ set local idle_in_transaction_session_timeout = 0;
 set local transaction_timeout = 0;
 """
 """For a transaction that a test holds open: no limit of its session ends it before."""
+OF_THIS_RUN = "update log_epoch set server_started_at = pg_postmaster_start_time()"
+"""For a copy of an empty log: a log is of one run of its server, and tests end runs."""
 
 
 class Counted(Event, type="probe.thing.counted", version=1):

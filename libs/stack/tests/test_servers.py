@@ -164,6 +164,23 @@ async def test_a_dropped_database_is_gone_even_while_somebody_is_connected(stack
     connection.terminate()
 
 
+async def test_a_copy_has_what_its_original_has_and_is_of_the_same_role(stack, database):
+    async with connected(database) as connection:
+        await connection.execute("create table kept (id int); insert into kept values (7)")
+
+    url = stack.copy_of(database)
+    async with connected(url) as connection:
+        await connection.execute("insert into kept values (8)")
+        kept = await connection.fetch("select id from kept order by id")
+    stack.drop_database(url)
+
+    async with connected(database) as connection:
+        assert [row["id"] for row in kept] == [7, 8]
+        assert await connection.fetchval("select count(*) from kept") == 1
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await asyncpg.connect(url)
+
+
 async def test_given_addresses_are_used_and_never_hurt(stack, data):
     given = Stack(
         data,

@@ -123,12 +123,12 @@ async def test_postgresql_may_go_and_come_back(wire: Wire, stack: Stack) -> None
 
 
 async def test_sessions_that_are_ended_in_the_middle_lose_and_double_nothing(
-    wire: Wire, database: str
+    wire: Wire, installed: str
 ) -> None:
     await wire.create()
     await wire.send_numbers(range(1, 20_001))
     ended = 0
-    ending = await asyncpg.connect(database)  # a connection of the pool may be ended itself
+    ending = await asyncpg.connect(installed)  # a connection of the pool may be ended itself
 
     async with wire.running():
         for number in range(1, 20_001, 4_000):

@@ -99,7 +99,7 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def frozen_client(database, tmp_path):
+def frozen_client(installed, tmp_path):
     """A process of this service, stopped by SIGSTOP inside its transaction."""
     started: list[subprocess.Popen[str]] = []
 
@@ -109,7 +109,7 @@ def frozen_client(database, tmp_path):
                 sys.executable,
                 "-c",
                 FROZEN_CLIENT,
-                database,
+                installed,
                 *(f"{k}={v}" for k, v in limits.items()),
             ],
             stdout=subprocess.PIPE,
@@ -146,9 +146,9 @@ async def test_the_watchdog_ends_what_no_timeout_of_the_server_ends(
     frozen_client(idle_in_transaction_session_timeout="0", transaction_timeout="0")
     await probe.count(new_id(), 1)
     assert await read_page(probe.pool, START, limit=10, types=[]) == [], "it is held back"
-    with monkeypatch.context() as patient:
-        patient.setattr("crm_chassis.watchdog.OLDEST_XID_SECONDS", 3_600.0)
-        assert await end_old_sessions(probe.pool) == 0, "it is not old yet"
+    monkeypatch.setattr("crm_chassis.watchdog.OLDEST_XID_SECONDS", 3_600.0)
+    assert await end_old_sessions(probe.pool) == 0, "it is not old yet"
+    monkeypatch.setattr("crm_chassis.watchdog.OLDEST_XID_SECONDS", 0.5)
 
     async def ended():
         return await end_old_sessions(probe.pool) == 1

@@ -47,11 +47,11 @@ where c.relnamespace = 'public'::regnamespace and c.relname like 'sums%' order b
 
 
 @asynccontextmanager
-async def rebuilding(probe, database, model, lease: Any = None):
+async def rebuilding(probe, installed, model, lease: Any = None):
     """A rebuild of a model, nothing of it made yet; it ends as one whose process was killed."""
     generation = await Generation.of(probe.pool, model)
     async with open_pool(
-        database, application_name="rebuild", max_size=4, schemas=generation.schemas
+        installed, application_name="rebuild", max_size=4, schemas=generation.schemas
     ) as beside:
         lease = lease or HeldLease()
         folding = Projector(
@@ -76,15 +76,15 @@ async def rebuilding(probe, database, model, lease: Any = None):
         await close_pool(beside)
 
 
-async def rebuild(probe, database, model):
-    async with rebuilding(probe, database, model) as (_, build):
+async def rebuild(probe, installed, model):
+    async with rebuilding(probe, installed, model) as (_, build):
         compared = await build.build()
         await build.switch(by="ann", outcome="ok")
         return compared
 
 
 @pytest.mark.usefixtures("tables")
-async def test_a_model_is_built_anew_while_events_come_and_is_read_all_the_time(probe, database):
+async def test_a_model_is_built_anew_while_events_come_and_is_read_all_the_time(probe, installed):
     await probe.pool.execute(TUNE)
     shape = await probe.pool.fetch(SHAPE)
     ann, bob = new_id(), new_id()
@@ -109,7 +109,7 @@ async def test_a_model_is_built_anew_while_events_come_and_is_read_all_the_time(
         await probe.pool.execute("update sums set total = 900 where customer_id = $1", ann)
         tasks.create_task(read())
         tasks.create_task(write())
-        compared = await rebuild(probe, database, sums_model())
+        compared = await rebuild(probe, installed, sums_model())
         stop.set()
         await probe.count(ann, 4)
         await level(probe, "sums")
@@ -128,7 +128,7 @@ async def test_a_model_is_built_anew_while_events_come_and_is_read_all_the_time(
 
 
 @pytest.mark.usefixtures("tables")
-async def test_a_switch_is_taken_back_with_its_checkpoint_and_what_was_parked(probe, database):
+async def test_a_switch_is_taken_back_with_its_checkpoint_and_what_was_parked(probe, installed):
     """The live tables had a key that this release can fold."""
     good, bad = new_id(), new_id()
     await probe.count(good, 1)
@@ -137,7 +137,7 @@ async def test_a_switch_is_taken_back_with_its_checkpoint_and_what_was_parked(pr
     able = sums_model()
     able._folds[Counted.type] = lambda row, entry: row or Sum(entry.partition_key, 0, [], None)
 
-    await rebuild(probe, database, able)
+    await rebuild(probe, installed, able)
     rebuilt = await probe.pool.fetchval("select count(*) from sums")
     parked = await probe.pool.fetchval("select count(*) from parked_key")
     await probe.count(good, 2)
@@ -151,7 +151,7 @@ async def test_a_switch_is_taken_back_with_its_checkpoint_and_what_was_parked(pr
 
 
 @pytest.fixture
-async def overtaken(probe, database, tables):
+async def overtaken(probe, installed, tables):
     """What a worker folded of live rows that were wrong, and had not written at a switch."""
     customer, model = new_id(), sums_model()
     await probe.count(customer, 1)
@@ -163,7 +163,7 @@ async def overtaken(probe, database, tables):
     entries = await probe.log.logged(rows, opens=True)
     fold = KeyedFold(probe.pool, model)
     made = await fold.make(entries, waiting=Waiting(set()))
-    await rebuild(probe, database, model)
+    await rebuild(probe, installed, model)
     end = entries[-1]
     return fold, made, Move(model, at.position, end.position, end.recorded_at, at.term)
 
@@ -193,17 +193,17 @@ async def test_without_the_term_it_would_write_the_old_rows_into_the_new_tables(
 
 
 @pytest.mark.usefixtures("tables")
-async def test_a_rebuild_that_dies_leaves_the_live_model_alone_and_is_begun_again(probe, database):
+async def test_a_rebuild_that_dies_leaves_the_live_model_alone_and_is_begun_again(probe, installed):
     customer = new_id()
     await probe.count(customer, 1)
     await catch_up(projector(probe, sums_model()))
-    async with rebuilding(probe, database, sums_model()) as (dead, build):
+    async with rebuilding(probe, installed, sums_model()) as (dead, build):
         await build.build()
         await dead.hold(probe.pool)
     await probe.count(customer, 2)
 
-    await rebuild(probe, database, sums_model())
-    async with rebuilding(probe, database, sums_model()) as (_, late):
+    await rebuild(probe, installed, sums_model())
+    async with rebuilding(probe, installed, sums_model()) as (_, late):
         with pytest.raises(OvertakenError):
             await late.switch(by="ann", outcome="nothing was built")
 
@@ -212,10 +212,10 @@ async def test_a_rebuild_that_dies_leaves_the_live_model_alone_and_is_begun_agai
 
 
 @pytest.mark.usefixtures("tables")
-async def test_a_switch_of_two_that_stand_apart_is_refused(probe, database):
+async def test_a_switch_of_two_that_stand_apart_is_refused(probe, installed):
     await probe.count(new_id(), 1)
     await catch_up(projector(probe, sums_model()))
-    async with rebuilding(probe, database, sums_model()) as (generation, build):
+    async with rebuilding(probe, installed, sums_model()) as (generation, build):
         await build.build()
         await probe.count(new_id(), 2)
         await catch_up(projector(probe, sums_model()))
@@ -228,10 +228,10 @@ async def test_a_switch_of_two_that_stand_apart_is_refused(probe, database):
 
 
 @pytest.mark.usefixtures("tables")
-async def test_a_table_that_somebody_uses_is_waited_for_and_read_on_meanwhile(probe, database):
+async def test_a_table_that_somebody_uses_is_waited_for_and_read_on_meanwhile(probe, installed):
     await probe.count(new_id(), 1)
     await catch_up(projector(probe, sums_model()))
-    async with rebuilding(probe, database, sums_model()) as (generation, build):
+    async with rebuilding(probe, installed, sums_model()) as (generation, build):
         await build.build()
         async with probe.pool.acquire() as connection, connection.transaction():
             await connection.execute(STAYS_OPEN)
@@ -250,7 +250,7 @@ async def test_a_table_that_somebody_uses_is_waited_for_and_read_on_meanwhile(pr
 
 
 @pytest.mark.usefixtures("tables")
-async def test_what_cannot_be_rebuilt_is_refused_and_nothing_is_left_of_it(probe, database):
+async def test_what_cannot_be_rebuilt_is_refused_and_nothing_is_left_of_it(probe, installed):
     async def fold(pool, logged):
         raise ValueError("a release that cannot fold")
 
@@ -260,10 +260,10 @@ async def test_what_cannot_be_rebuilt_is_refused_and_nothing_is_left_of_it(probe
     await probe.count(new_id(), 1)
     await catch_up(projector(probe, working, digits_model()))
 
-    async with rebuilding(probe, database, shared) as (_, build):
+    async with rebuilding(probe, installed, shared) as (_, build):
         with pytest.raises(CannotRebuildError, match="shares its tables with others"):
             await build.build()
-    async with rebuilding(probe, database, broken) as (_, build):
+    async with rebuilding(probe, installed, broken) as (_, build):
         with pytest.raises(CannotRebuildError, match="ValueError: a release that cannot fold"):
             await build.build()
         await build.drop()

@@ -7,21 +7,26 @@ from contextlib import AsyncExitStack
 from uuid import UUID
 
 import pytest
-from crm_chassis import migrations
 from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.keyring import Keyring
 from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
 from crm_events.topics import Contract, Topic
-from exchanging import Site
-from probe import Counted, Named, Noted, Probe
+from exchanging import Prepared, Site, prepared
+from probe import OF_THIS_RUN, Counted, Named, Noted, Probe
 from publishing import MOST_CONNECTIONS, Publisher
 
 
+@pytest.fixture(scope="session")
+def begins() -> Iterator[Prepared]:
+    with prepared() as files:
+        yield files
+
+
 @pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as made:
+def site(begins: Prepared) -> Iterator[Site]:
+    with Site(begins) as made:
         yield made
 
 
@@ -29,12 +34,12 @@ def site() -> Iterator[Site]:
 async def publisher(site: Site, kafka: str, topic_name: str) -> AsyncIterator[Publisher]:
     topic = Topic(topic_name, "probe", (Counted, Named), 3)
     contract = Contract((topic,), private=(Noted,))
-    await migrations.install(site.url)
     async with AsyncExitStack() as ends:
         pool = await ends.enter_async_context(
             open_pool(site.url, application_name="probe", max_size=MOST_CONNECTIONS)
         )
         ends.push_async_callback(close_pool, pool)
+        await pool.execute(OF_THIS_RUN)
         keyring, wakeups = Keyring(pool, []), Wakeups(pool)
 
         async def mint(_: UUID) -> None:

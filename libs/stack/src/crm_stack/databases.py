@@ -39,6 +39,18 @@ async def create_database(admin_url: str, *, name: str, password: str) -> str:
     return urlunsplit(("postgresql", f"{name}:{password}@{place}", f"/{name}", target.query, ""))
 
 
+async def copy_database(admin_url: str, *, template: str, name: str) -> None:
+    """Make database `name` with all that is in `template`, of the same owner.
+
+    Nobody may be connected to the template meanwhile.
+    """
+    if not _NAME.fullmatch(name) or not _NAME.fullmatch(template):
+        raise StackError(f"{name!r} or {template!r} is not a database of ours")
+    async with _connected(admin_url) as admin:
+        await admin.execute(f"create database {name} owner {template} template {template}")
+        await admin.execute(f"revoke all on database {name} from public")
+
+
 async def drop_database(admin_url: str, *, name: str) -> None:
     """Drop database and role `name`, whoever is still connected."""
     if not _NAME.fullmatch(name):

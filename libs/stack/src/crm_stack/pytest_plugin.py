@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _FIXTURES = frozenset({"stack", "database", "kafka", "redis"})
 _MARKERS = ("connected", "e2e", "fault")
 _NAME_CHARACTERS = 40
+_POSTGRES_SETTINGS = {"fsync": "off"}
+"""Tests kill the server, none cuts the power; and who drops a database waits for the disk."""
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads these options in its own pytest_configure
@@ -40,7 +42,7 @@ def stack() -> "Iterator[Stack]":
     from crm_stack.errors import StackError  # noqa: PLC0415
     from crm_stack.stack import Stack  # noqa: PLC0415
 
-    servers = Stack()
+    servers = Stack(postgres_settings=_POSTGRES_SETTINGS)
     try:
         servers.up()
     except StackError as error:
