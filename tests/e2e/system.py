@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import asyncpg
 import httpx
 import pytest
+from crm_chassis.apikeys import keep_key, new_api_key
+from crm_stack.processes import run_apart
 from crm_stack.stack import Stack
 from spans import Spans
 
@@ -48,6 +50,7 @@ class System:
     contacts_worker: Service
     analytics: Service
     analytics_worker: Service
+    write_keys: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def on(cls, stack: Stack, folder: Path, spans: Spans) -> Self:
@@ -79,15 +82,27 @@ class System:
         return self
 
     def write_key(self, name: str = "shop") -> str:
-        return self.contacts.command("write-keys", "create", name).splitlines()[-1]
+        """The source's own, made as an operator makes it."""
+        if name not in self.write_keys:
+            told = self.contacts.command("write-keys", "create", name)
+            self.write_keys[name] = told.splitlines()[-1]
+        return self.write_keys[name]
+
+    def key(self, service: Service, *scopes: str) -> str:
+        """A key for these scopes, kept without the service's command: each is a process."""
+        key, database = new_api_key(), service.environment[f"{service.name.upper()}_DATABASE_URL"]
+
+        async def keep() -> None:
+            async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
+                await keep_key(pool, key, name="test", scopes=scopes)
+
+        run_apart(keep())
+        return key
 
     def caller(self, service: Service, *scopes: str) -> httpx.Client:
         """A client with a key of its own for these scopes."""
-        arguments = [argument for scope in scopes for argument in ("--scope", scope)]
-        key = service.command("api-keys", "create", "test", *arguments).splitlines()[-1]
-        return httpx.Client(
-            base_url=service.url, headers={"Authorization": f"Bearer {key}"}, timeout=30
-        )
+        headers = {"Authorization": f"Bearer {self.key(service, *scopes)}"}
+        return httpx.Client(base_url=service.url, headers=headers, timeout=30)
 
     async def database(self, service: str) -> asyncpg.Connection:
         return await asyncpg.connect(self.stack.service_database(service))

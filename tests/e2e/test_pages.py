@@ -62,8 +62,7 @@ def bought(system: System, user: str, orders: int) -> str:
 
 @pytest.fixture
 def leaders_page(system: System) -> str:
-    key = system.analytics.command("api-keys", "create", "page", "--scope", "scores:read")
-    return f"{system.analytics.url}/leaders.html#key={key}"
+    return f"{system.analytics.url}/leaders.html#key={system.key(system.analytics, 'scores:read')}"
 
 
 def test_the_page_of_leaders_moves_by_itself_and_resumes_where_it_was(
@@ -123,7 +122,7 @@ def test_a_page_without_a_good_key_shows_no_customer_and_takes_one(
 
 
 def test_the_customer_file_shows_who_it_is_and_what_was_bought(system, leader, browser):
-    key = system.contacts.command("api-keys", "create", "page", "--scope", "people:read")
+    key = system.key(system.contacts, "people:read")
 
     browser.open(f"{system.contacts.url}/customers/{leader}/file.html#key={key}")
     browser.wait("document.body.innerText.includes('page-user')")
