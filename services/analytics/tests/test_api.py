@@ -172,14 +172,16 @@ async def test_buying_of_all_comes_in_pages_by_original_id(asked):
     ]
 
 
-async def test_a_read_waits_for_what_it_is_asked_to_show(analytics, asked):
+async def test_a_read_waits_for_what_it_is_asked_to_show(analytics, asked, monkeypatch):
     await analytics.hear([heard(order(number=4), NOW, number=30)])
     position = await analytics.pool.fetchrow(
         "select epoch, xid::text, gp from log order by gp desc limit 1"
     )
     after = ".".join(map(str, position))
 
-    stale = await asked.get(f"{FIRST}/score?after={after}")
+    with monkeypatch.context() as impatient:
+        impatient.setattr("crm_chassis.http.reads.LONGEST_WAIT_S", 0.1)
+        stale = await asked.get(f"{FIRST}/score?after={after}")
     await analytics.fold()
     fresh = await asked.get(f"/customers/{customer(4)}/score?after={after}")
 

@@ -312,17 +312,16 @@ async def test_the_timeline_as_of_an_instant_ends_there(contacts):
     assert titles == ["o-2", "o-3", "o-4"]
 
 
-async def test_a_read_waits_for_what_the_caller_wrote(contacts):
+async def test_a_read_waits_for_what_the_caller_wrote(contacts, monkeypatch):
     sent = await contacts.send(order(1, contacts.now[0]))
     customer_id = await customer_of(contacts, "u")
 
-    stale = await contacts.http.get(
-        f"/customers/{customer_id}", params={"after": sent.headers["Kith-Position"]}
-    )
+    url, after = f"/customers/{customer_id}", {"after": sent.headers["Kith-Position"]}
+    with monkeypatch.context() as impatient:
+        impatient.setattr("crm_chassis.http.reads.LONGEST_WAIT_S", 0.1)
+        stale = await contacts.http.get(url, params=after)
     await contacts.fold()
-    fresh = await contacts.http.get(
-        f"/customers/{customer_id}", params={"after": sent.headers["Kith-Position"]}
-    )
+    fresh = await contacts.http.get(url, params=after)
 
     assert stale.headers["Stale"] == "true"
     assert "Stale" not in fresh.headers
