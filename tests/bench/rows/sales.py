@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import orjson
 from crm_chassis.apikeys import keep_key, new_api_key
+from crm_chassis.deciding.draft import CORRELATION, SET
 from crm_chassis.http.reads import CHECKPOINTS
 from crm_chassis.ids import derived_id
-from crm_chassis.log.append import LOAD
-from crm_chassis.log.entries import NewEvent, StreamAppend
-from crm_chassis.log.together import APPEND_EACH
+from crm_chassis.log.append import APPEND_STREAMS, LOAD
+from crm_chassis.log.entries import NewEvent, Statement, StreamAppend
+from crm_chassis.log.statements import followed
 from crm_chassis.partitioning import partition_of
 from crm_events.sales import DealOpened, DealStageChanged
 from crm_events.sealing import seal
@@ -22,9 +23,11 @@ from crm_events.topics import DEALS
 from sales.deals.board import BOARD
 from sales.deals.pipeline import pipeline
 from sales.deals.pipelines import Pipeline
+from sales.deals.rotting import ROT
 
-from tests.bench.asking import Asking, client_of
+from tests.bench.asking import Asking
 from tests.bench.bench import Bench
+from tests.bench.calling import caller_of
 from tests.bench.filled import LEVEL
 from tests.bench.load import customer
 from tests.bench.processes import running, service
@@ -37,6 +40,7 @@ OPEN_DEALS = 10_000
 CUSTOMERS = 500
 AT_ONCE = 100
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = timedelta(days=21)
 OWNER = UUID("0190a0a0-0000-7000-8000-000000000001")
 MOVED = f"""
 select count(*) from log where type = '{DealStageChanged.type}' and version = 2
@@ -63,15 +67,14 @@ def owner_of(n: int) -> UUID:
 
 
 async def open_deals(placed: Sales, count: int) -> Pipeline:
-    """So many deals in the first stage of the pipeline that comes with sales."""
+    """So many deals in the first stage of the pipeline that comes with sales, with their timers."""
     chosen = placed.settings.pipelines.pipelines[0]
     await mint(placed.core.pool, (customer(rank) for rank in range(1, CUSTOMERS + 1)))
     for first in range(0, count, AT_ONCE):
-        appends = [
-            StreamAppend(deal(n), 0, (_opened(n, chosen),))
-            for n in range(first, min(first + AT_ONCE, count))
-        ]
-        await placed.core.log.append(streams=appends)
+        numbers = range(first, min(first + AT_ONCE, count))
+        appends = [StreamAppend(deal(n), 0, (_opened(n, chosen),)) for n in numbers]
+        timers = _timers(numbers, AT)
+        await placed.core.log.append(streams=appends, also=[timers])
     return chosen
 
 
@@ -100,11 +103,11 @@ async def commanding(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             key, stage = new_api_key(), chosen.stages[1].name
             await keep_key(pool, key, name="bench", scopes=["deals:write"])
             api = service(bench, "sales", placed.url, role="api")
-            async with running(bench, api=api), client_of(api.url, key) as client:
+            async with running(bench, api=api), caller_of(api.url, key) as caller:
 
                 async def move(n: int) -> bool:
-                    answer = await client.post(f"/deals/{deal(n)}/stage", json={"stage": stage})
-                    return answer.is_success and answer.json()["version"] == 2
+                    receipt = await caller.post(f"/deals/{deal(n)}/stage", {"stage": stage})
+                    return orjson.loads(receipt)["version"] == 2
 
                 run = await asking.run(bench, "kith", "POST /deals/{id}/stage", move)
             moved = await pool.fetchval(MOVED, stage)
@@ -116,8 +119,8 @@ async def commanding(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
             prepared = [moved_to(n, chosen) for n in range(asking.count)]
 
             async def move(n: int) -> bool:
-                found = await pool.fetch(LOAD, deal(n))
-                rows = await pool.fetch(APPEND_EACH, *prepared[n])
+                found = await pool.fetch(LOAD, [deal(n)])
+                rows = await pool.fetch(prepared[n].sql, *prepared[n].args)
                 return len(found) == len(rows) == 1
 
             run = await asking.run(bench, "ceiling", "its two statements, bare asyncpg", move)
@@ -127,8 +130,8 @@ async def commanding(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
     yield kith, bare
 
 
-def moved_to(n: int, chosen: Pipeline) -> tuple[Any, ...]:
-    """What `log_append_each` is given for a deal that moves into the second stage."""
+def moved_to(n: int, chosen: Pipeline) -> Statement:
+    """What appends that a deal moved into the second stage, and sets its timer anew."""
     event = DealStageChanged(
         deal_id=deal(n),
         customer_id=owner_of(n),
@@ -138,11 +141,22 @@ def moved_to(n: int, chosen: Pipeline) -> tuple[Any, ...]:
     )
     event_id = derived_id(FACTS, f"moved {n}")
     data = seal(event, event_id=event_id, subject=owner_of(n), keys={})
-    return (
-        1, [0], [deal(n)], [1], [0], [AT], [deal(n)], [2], [event_id], [event.type],
-        [event.version], [owner_of(n)], [AT], [DEALS.name],
-        [partition_of(owner_of(n), DEALS.partitions)], [data], [None],
+    meta = orjson.dumps({CORRELATION: str(event_id)}).decode()
+    row = Statement(
+        APPEND_STREAMS,
+        (
+            1, AT, [deal(n)], [1], [], [], [], [deal(n)], [2], [event_id], [event.type],
+            [event.version], [owner_of(n)], [AT], [DEALS.name],
+            [partition_of(owner_of(n), DEALS.partitions)], [data], [meta],
+        ),
     )  # fmt: skip
+    return followed(row, [_timers([n], AT + LATER)])
+
+
+def _timers(numbers: Sequence[int], due_at: datetime) -> Statement:
+    count = len(numbers)
+    deals = sorted(deal(n) for n in numbers)  # as the product sets them
+    return Statement(SET, (["deal"] * count, deals, [ROT] * count, [due_at] * count))
 
 
 @asynccontextmanager
@@ -161,16 +175,15 @@ async def boards(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         api = service(bench, "sales", placed.url, role="api")
         chances = [stage.probability for stage in chosen.stages]
 
-        async with running(bench, api=api), client_of(api.url, key) as client:
+        async with running(bench, api=api), caller_of(api.url, key) as caller:
 
             async def over_http(_: int) -> bool:
-                answer = await client.get(f"/pipelines/{chosen.name}/board")
-                answer.raise_for_status()
-                return sum(stage["deals"] for stage in answer.json()["stages"]) == count
+                board = orjson.loads(await caller.get(f"/pipelines/{chosen.name}/board"))
+                return sum(stage["deals"] for stage in board["stages"]) == count
 
             async def bare(_: int) -> bool:
                 await pool.fetch(CHECKPOINTS)
-                rows = await pool.fetch(BOARD, chosen.name, stages, chances, [AT] * len(stages))
+                rows = await pool.fetch(BOARD, chosen.name, stages, chances)
                 return sum(row["deals"] for row in rows) == count
 
             yield (
@@ -190,8 +203,8 @@ ROWS = (
         promises={
             "POST /deals/{id}/stage": "durable at the answer; decided on the deal as it is, a "
             "conflict decided anew",
-            "its two statements": "the stream loaded, the event appended, nothing decided, no "
-            "key asked for",
+            "its two statements": "the stream loaded, the event appended with its timer; nothing "
+            "decided, no key asked for",
         },
     ),
     Row(
