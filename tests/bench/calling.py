@@ -34,6 +34,7 @@ class Caller:
     def __init__(self, url: str, key: str) -> None:
         at = urlsplit(url)
         assert at.hostname is not None
+        assert at.port is not None
         self._host, self._port = at.hostname, at.port
         self._head = f"Host: {at.netloc}\r\nAuthorization: Bearer {key}\r\n"
         self._free: list[_Connection] = []

@@ -20,7 +20,7 @@ from analytics.engagement.registered import register_models
 from analytics.settings import AnalyticsSettings
 from contacts.settings import ContactsSettings
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.core import core_of
+from crm_chassis.core import Core, core_of
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import Fact, NewEvent
@@ -66,7 +66,7 @@ class Contacts:
 
     url: str
     settings: ContactsSettings
-    core: contacts.bootstrap.Core
+    core: Core
 
     @asynccontextmanager
     async def asked(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -98,7 +98,7 @@ class Sales:
 
     url: str
     settings: SalesSettings
-    core: sales.bootstrap.Core
+    core: Core
 
 
 @asynccontextmanager
@@ -124,7 +124,7 @@ async def sales_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncIter
     async with bench.database() as url:
         settings = SalesSettings(**_settings(bench, url))
         async with _pool(url, sales.bootstrap.MIGRATIONS, connections) as pool:
-            yield Sales(url, settings, sales.bootstrap.Core.of(settings, pool))
+            yield Sales(url, settings, core_of(settings, pool))
 
 
 async def mint(pool: asyncpg.Pool, customers: Iterable[UUID]) -> None:
