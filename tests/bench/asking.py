@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-
-import httpx
 
 from tests.bench.bench import Bench
 from tests.bench.load import latency, open_loop
 from tests.bench.row import Kind, Run, Setting
 
 WARM_SECONDS = 3
-LONGEST_S = 60
-"""An API that stalls is told of as a latency; one that answers later than this breaks the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +51,3 @@ class Asking:
             correct=all(right),
             settings={"requests/s": self.rate, "seconds": self.seconds, **self.settings},
         )
-
-
-@asynccontextmanager
-async def client_of(url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller who has this API key, and as many connections as it has requests."""
-    headers = {"Authorization": f"Bearer {key}"}
-    unlimited = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(
-        base_url=url, headers=headers, timeout=LONGEST_S, limits=unlimited
-    ) as client:
-        yield client

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from contacts.people.registry import ADD_KEYS
+from contacts.subject_keys import ADD
 from crm_chassis.database import SESSION_LIMITS
 from crm_chassis.http.serving import http_loop
 from crm_chassis.ids import derived_id, new_id
@@ -73,7 +73,7 @@ async def append_unknown(pool: asyncpg.Pool, messages: Messages, now: datetime) 
         APPEND_STREAMS,
         (1, now, keys, [0] * count, ["user"] * count, digests, keys, *both),
     )
-    kept = Statement(ADD_KEYS, ([str(key) for key in keys], KEK.kek_id, [WRAPPED] * count))
+    kept = Statement(ADD, ([str(key) for key in keys], KEK.kek_id, [WRAPPED] * count))
     statement = followed(rows, [kept])
     await pool.fetch(statement.sql, *statement.args)
 

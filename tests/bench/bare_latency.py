@@ -18,11 +18,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from crm_chassis.log.append import APPEND_FACTS
 from crm_chassis.log.position import LAST, START, bounds
 from crm_chassis.log.tail import PAGE, position_of
-from crm_chassis.projection.checkpoints import REGISTER
 from crm_events.contacts import OrderCompleted
 from crm_events.topics import PURCHASES
 
 from tests.bench.bench import Bench
+from tests.bench.checkpoint import register
 from tests.bench.load import Sample
 from tests.bench.product import analytics_on, contacts_on, order
 from tests.bench.rows.facts import arguments
@@ -81,7 +81,7 @@ async def own(bench: Bench, model: str) -> AsyncIterator[tuple[asyncpg.Pool, Bar
     """An append that is read and shown by the same process."""
     async with contacts_on(bench) as placed:
         pool, woken = placed.core.pool, asyncio.Event()
-        await pool.execute(REGISTER, [model], [1])
+        await register(pool, model)
 
         async with _beside(_tail(pool, woken, lambda rows: show_own(pool, model, rows))):
             yield pool, Bare(pool, woken)
@@ -108,7 +108,7 @@ async def other(bench: Bench, model: str) -> AsyncIterator[tuple[asyncpg.Pool, B
         _consumer(bench.kafka) as consumer,
     ):
         there, woken = analytics.core.pool, asyncio.Event()
-        await there.execute(REGISTER, [model], [1])
+        await register(there, model)
         relayed = _tail(contacts.core.pool, woken, lambda rows: _publish(producer, rows))
         async with _beside(relayed), _beside(_hear(there, consumer, model)):
             yield there, Bare(contacts.core.pool, woken)

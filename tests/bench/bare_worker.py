@@ -10,10 +10,11 @@ import asyncpg
 from crm_chassis.lifecycle import run_until_signalled
 from crm_chassis.log.position import LAST, bounds
 from crm_chassis.log.tail import PAGE, position_of
-from crm_chassis.projection.checkpoints import REGISTER, standing_at
+from crm_chassis.projection.checkpoints import standing_at
 from crm_events.contacts import OrderCompleted
 
 from tests.bench.bare_latency import PAGE_ROWS, show_own
+from tests.bench.checkpoint import register
 
 MODEL: Final = "timeline"
 IDLE_S: Final = 0.005
@@ -21,7 +22,7 @@ IDLE_S: Final = 0.005
 
 async def follow(pool: asyncpg.Pool) -> None:
     """Read a page, show it, read the next; it goes on where its checkpoint is."""
-    await pool.execute(REGISTER, [MODEL], [1])
+    await register(pool, MODEL)
     at = await standing_at(pool, MODEL, 1)
     while True:
         rows = await pool.fetch(PAGE, *bounds(at, LAST), PAGE_ROWS, [OrderCompleted.type])

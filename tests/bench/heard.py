@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 from analytics.engagement.model import ScoringModel
 from crm_chassis.partitioning import partition_of
+from crm_events.base import Event
 from crm_events.contacts import (
     EventTracked,
     GroupJoined,
@@ -185,8 +186,8 @@ def expected(events: int, keys: Keys, model: ScoringModel) -> dict[UUID, Score]:
 def expected_alike(
     facts: Iterable[tuple[UUID, datetime]], model: ScoringModel
 ) -> dict[UUID, Score]:
-    """The oracle for facts of the model's first kind alone, which nothing caps."""
-    kind, chosen = model.kinds[0], list(facts)
+    """The oracle for purchases alone, which nothing caps."""
+    weight, chosen = weight_of(model, OrderCompleted), list(facts)
     last = max(at for _, at in chosen)
     rate = math.log(2) / (model.half_life_days * 86_400)
     terms: dict[UUID, list[float]] = defaultdict(list)
@@ -194,9 +195,15 @@ def expected_alike(
         terms[customer_id].append(math.exp(rate * (at - last).total_seconds()))
     shift = rate * (last - model.landmark).total_seconds()
     return {
-        customer_id: Score(len(each), _log(kind.weight * math.fsum(each), shift), None)
+        customer_id: Score(len(each), _log(weight * math.fsum(each), shift), None)
         for customer_id, each in terms.items()
     }
+
+
+def weight_of(model: ScoringModel, event: type[Event]) -> float:
+    """What one of these events is worth in a model that counts all of them alike."""
+    (kind,) = (kind for kind in model.kinds if kind.type == event.type)
+    return kind.weight
 
 
 async def as_expected(

@@ -18,9 +18,12 @@ from crm_chassis.log.entries import Statement
 from crm_chassis.log.position import LAST, Position, bounds
 from crm_chassis.log.statements import guarded
 from crm_chassis.log.tail import GLANCES, position_of
-from crm_chassis.projection.checkpoints import MOVE, NO_WAIT, REGISTER, standing_at
+from crm_chassis.projection.checkpoints import NO_WAIT, standing_at
 from crm_chassis.projection.pages import PAGE_ROWS
 from crm_events.contacts import OrderCompleted
+
+from tests.bench.checkpoint import moved, register
+from tests.bench.heard import weight_of
 
 READ_BUYING: Final = """
 select customer_id, currency, orders, spent, first_order_at, last_order_at from buying
@@ -51,7 +54,7 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class PlainLoop:
-    """Folds purchases: into the score of the model's first kind and, where it `buys`, `buying`."""
+    """Folds purchases: into the score of a model and, where it `buys`, into `buying`."""
 
     connection: asyncpg.Connection
     model: ScoringModel
@@ -60,7 +63,7 @@ class PlainLoop:
     async def begin(self) -> Position:
         """Where the model stands; the start of the log where nobody folded it yet."""
         name, version = self.model.projection, self.model.version
-        await self.connection.execute(REGISTER, [name], [version])
+        await register(self.connection, name, version)
         return await standing_at(self.connection, name, version)
 
     async def run(self) -> None:
@@ -81,18 +84,20 @@ class PlainLoop:
         if self.buys:
             writes.append(await self._bought(row))
         end = position_of(row)
-        move = Statement(
-            MOVE,
-            (end.epoch, str(end.xid), end.gp, row["recorded_at"], model.projection, model.version,
-             at.epoch, str(at.xid), at.gp),
-        )  # fmt: skip
+        move = moved(
+            model.projection, model.version, start=at, end=end, recorded_at=row["recorded_at"]
+        )
         statement = guarded(move, writes)
         await self.connection.fetchval(statement.sql + NO_WAIT, *statement.args)
         return end
 
     async def _scored(self, row: asyncpg.Record) -> Statement:
         model = self.model
-        rate, landmark, weight = model.decay.rate, model.landmark, math.log(model.kinds[0].weight)
+        rate, landmark, weight = (
+            model.decay.rate,
+            model.landmark,
+            math.log(weight_of(model, OrderCompleted)),
+        )
         sums: dict[UUID, list[float]] = {}
         last: dict[UUID, datetime] = {}
         for customer, when in zip(row["keys"], row["occurred"], strict=True):

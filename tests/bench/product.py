@@ -15,11 +15,12 @@ import analytics.bootstrap
 import asyncpg
 import contacts.bootstrap
 import httpx
+import sales.bootstrap
 from analytics.engagement.registered import register_models
 from analytics.settings import AnalyticsSettings
 from contacts.settings import ContactsSettings
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.core import core_of
+from crm_chassis.core import Core, core_of
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import Fact, NewEvent
@@ -29,6 +30,7 @@ from crm_events.keys import Kek, wrap
 from crm_events.money import Money
 from crm_events.sealing import seal
 from fastapi import FastAPI
+from sales.settings import SalesSettings
 
 from tests.bench.bench import Bench
 from tests.bench.load import Sample
@@ -64,7 +66,7 @@ class Contacts:
 
     url: str
     settings: ContactsSettings
-    core: contacts.bootstrap.Core
+    core: Core
 
     @asynccontextmanager
     async def asked(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -90,6 +92,15 @@ class Analytics:
             yield client
 
 
+@dataclass(frozen=True)
+class Sales:
+    """sales, likewise."""
+
+    url: str
+    settings: SalesSettings
+    core: Core
+
+
 @asynccontextmanager
 async def contacts_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncIterator[Contacts]:
     async with bench.database() as url:
@@ -106,6 +117,14 @@ async def analytics_on(bench: Bench, *, connections: int = CONNECTIONS) -> Async
             core = analytics.bootstrap.Core.of(settings, pool)
             await register_models(pool, core.models)
             yield Analytics(url, settings, core)
+
+
+@asynccontextmanager
+async def sales_on(bench: Bench, *, connections: int = CONNECTIONS) -> AsyncIterator[Sales]:
+    async with bench.database() as url:
+        settings = SalesSettings(**_settings(bench, url))
+        async with _pool(url, sales.bootstrap.MIGRATIONS, connections) as pool:
+            yield Sales(url, settings, core_of(settings, pool))
 
 
 async def mint(pool: asyncpg.Pool, customers: Iterable[UUID]) -> None:

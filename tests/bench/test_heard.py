@@ -6,14 +6,15 @@ from uuid import UUID
 
 import pytest
 from analytics.engagement.model import load_model
+from crm_events.contacts import OrderCompleted
 from crm_events.topics import CONTRACT
 
-from tests.bench.heard import expected_alike
+from tests.bench.heard import expected_alike, weight_of
 
 
-def test_facts_of_one_kind_are_worth_half_after_a_half_life_whatever_their_order():
+def test_purchases_are_worth_half_after_a_half_life_whatever_their_order():
     model = load_model(None, CONTRACT)
-    half_life, weight = timedelta(days=model.half_life_days), model.kinds[0].weight
+    half_life, weight = timedelta(days=model.half_life_days), weight_of(model, OrderCompleted)
     at = datetime(2026, 1, 1, tzinfo=UTC)
     ada, bob = UUID(int=1), UUID(int=2)
 

@@ -23,7 +23,8 @@ COUNTED = {"kith_lease_held", "kith_log_settled", "kith_inbox_holding", "kith_in
            "kith_projection_rows_behind", "kith_live_clients", "analytics_redis_up",
            "kith_projection_paused", "kith_projection_building"}  # fmt: skip
 BOUNDED = {"topic", "partition", "outcome", "projection", "reaction", "effect", "decider", "lease",
-           "loop", "method", "route", "status", "cause", "source", "stream", "reason"}  # fmt: skip
+           "loop", "method", "route", "status", "cause", "source", "stream", "reason",
+           "model"}  # fmt: skip
 
 
 def exported() -> dict[str, Metric]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 
 import pytest
-from analytics.bands.telling import band_stream
+from analytics.bands.telling import DUE, Telling, band_stream
 from analytics.bootstrap import Core
 from analytics.engagement.model import read_model
 from crm_chassis.database import close_pool, open_pool
 from crm_events.analytics import BandCause
 from crm_events.topics import BANDS, CONTRACT
 from heard import BANDED, DAY, LANDMARK, customer, heard, linked, order, page
+from prometheus_client import REGISTRY
 
 HALF_LIFE = 30 * DAY
 
@@ -56,6 +58,17 @@ def told(analytics):
         return [(one.event.was, one.event.band, one.event.at, one.event.cause) for one in events]
 
     return read
+
+
+def late(model):
+    return REGISTRY.get_sample_value("analytics_bands_late_seconds", {"model": model.name})
+
+
+def rows_of(plan):
+    """How many rows each step of a plan gave."""
+    yield plan["Actual Rows"] * plan["Actual Loops"]
+    for step in plan.get("Plans", ()):
+        yield from rows_of(step)
 
 
 async def hear(analytics, *events):
@@ -186,6 +199,42 @@ async def test_more_than_one_batch_is_told_and_nobody_twice(analytics, clock):
     )  # fmt: skip
 
     assert [tuple(row) for row in rows] == [("cold", 450, 450), ("warm", 450, 450)]
+
+
+async def test_a_batch_reads_no_more_than_it_takes_however_many_are_due_at_one_instant(
+    analytics, clock
+):
+    await hear(analytics, *(heard(order(number=n), LANDMARK, number=n) for n in range(1, 451)))
+    while await analytics.telling.turn():
+        pass
+    end = LANDMARK + 2 * HALF_LIFE  # of 20 over 5
+
+    async with analytics.pool.acquire() as connection:
+        for other_way in ("enable_seqscan", "enable_bitmapscan"):  # good for so few rows only
+            await connection.execute(f"set {other_way} = off")
+        told = await connection.fetchval(
+            f"explain (analyze, format json) {DUE}", analytics.model.model_id, end, 100
+        )
+        await connection.execute("reset all")
+
+    [explained] = json.loads(told)
+    assert explained["Plan"]["Actual Rows"] == 100
+    assert max(rows_of(explained["Plan"])) == 100
+
+
+async def test_how_late_bands_are_told_is_said_of_each_model(analytics, clock, model):
+    other = model.model_copy(update={"name": "other"})
+    await hear(analytics, heard(order(), LANDMARK, number=1))
+    await analytics.telling.turn()
+
+    clock.now = LANDMARK + 2 * HALF_LIFE + timedelta(seconds=70)
+    telling = Telling(
+        pool=analytics.pool, log=analytics.log, models=[model, other], lease=None, clock=clock
+    )
+    await telling.turn()
+
+    assert late(model) == 70
+    assert late(other) == 0
 
 
 async def test_a_score_shows_its_band_and_when_it_ends_for_the_whole_person(

@@ -16,8 +16,9 @@ from contacts.timeline.timeline import PAGE
 from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.http.reads import CHECKPOINTS
 
-from tests.bench.asking import Asking, client_of
+from tests.bench.asking import Asking
 from tests.bench.bench import Bench
+from tests.bench.calling import caller_of
 from tests.bench.filled import fill_customer_files
 from tests.bench.load import customer
 from tests.bench.processes import running, service
@@ -46,12 +47,12 @@ async def contestants(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
         asking = Asking(RATE, seconds, {"customers": customers})
         chosen = drawn(customers, asking.count)
 
-        async with running(bench, api=api), client_of(api.url, key) as client:
+        async with running(bench, api=api), caller_of(api.url, key) as caller:
 
             async def over_http(n: int) -> bool:
                 asked = chosen[n]
-                answer = await client.get(f"/customers/{asked}")
-                return answer.is_success and f'"customer_id":"{asked}"'.encode() in answer.content
+                file = await caller.get(f"/customers/{asked}")
+                return f'"customer_id":"{asked}"'.encode() in file
 
             async def bare(n: int) -> bool:
                 return await read_bare(pool, chosen[n])

@@ -14,10 +14,10 @@ from uuid import UUID
 import asyncpg
 from analytics.engagement.engagement import engagement
 from analytics.engagement.model import ScoringModel, load_model, read_model
-from crm_chassis.projection.checkpoints import REGISTER
 from crm_events.topics import CONTRACT
 
 from tests.bench.bench import Bench
+from tests.bench.checkpoint import register
 from tests.bench.heard import as_bought, as_expected, expected, hear, one_weight_per_kind
 from tests.bench.load import Keys, samples
 from tests.bench.product import Analytics, analytics_on
@@ -64,7 +64,7 @@ async def plain_loop(pool: asyncpg.Pool, model: ScoringModel) -> None:
     rate, landmark = model.decay.rate, model.landmark
     model_id, at = model.model_id, (0, "0", 0)
     async with pool.acquire() as connection:
-        await connection.execute(REGISTER, ["plain"], [1])
+        await register(connection, "plain")
         while (page := await connection.fetchrow(PAGE, *at, PAGE_ROWS)) is not None:
             end = (page[0], page[1], page[2])
             terms: dict[UUID, list[float]] = defaultdict(list)

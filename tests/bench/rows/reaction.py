@@ -20,9 +20,9 @@ from crm_chassis.log.position import LAST, START, Position, bounds
 from crm_chassis.log.statements import followed
 from crm_chassis.log.tail import PAGE, position_of
 from crm_chassis.partitioning import partition_of
-from crm_chassis.projection.checkpoints import MOVE, REGISTER
 
 from tests.bench.bench import Bench
+from tests.bench.checkpoint import moved, register
 from tests.bench.load import customer, latency, open_loop
 from tests.bench.product import FACTS
 from tests.bench.reacting import (
@@ -115,7 +115,7 @@ async def measured(bench: Bench, placed: Placed, kind: Kind, who: str, append: A
 async def follow(placed: Placed, woken: asyncio.Event) -> None:
     """Read the log's next page and append what follows, with the checkpoint, in one statement."""
     pool, at, kept = placed.pool, START, START
-    await pool.execute(REGISTER, [NAME], [1])
+    await register(pool, NAME)
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(woken.wait(), POLL_S)
@@ -163,10 +163,7 @@ def consequences(causes: Sequence[asyncpg.Record], kept: Position, end: Position
             ],
         ),
     )  # fmt: skip
-    move = Statement(
-        MOVE,
-        (end.epoch, str(end.xid), end.gp, now, NAME, 1, kept.epoch, str(kept.xid), kept.gp),
-    )
+    move = moved(NAME, 1, start=kept, end=end, recorded_at=now)
     return followed(rows, [], fence=move)
 
 

@@ -18,7 +18,6 @@ from importlib import resources
 from pathlib import Path
 
 import asyncpg
-import httpx
 from analytics.engagement.model import load_model
 from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.log.position import Position
@@ -28,8 +27,9 @@ from crm_events.contacts import OrderCompleted
 from crm_events.topics import CONTRACT
 
 from demo.running import Service
-from tests.bench.asking import Asking, client_of
+from tests.bench.asking import Asking
 from tests.bench.bench import Bench
+from tests.bench.calling import Caller, caller_of
 from tests.bench.heard import as_expected
 from tests.bench.load import latency, open_loop
 from tests.bench.processes import running, service
@@ -62,7 +62,7 @@ class Served:
 
     bench: Bench
     placed: Analytics
-    client: httpx.AsyncClient
+    caller: Caller
     first: Path  # the model that scored everything already
 
     def worker(self, *models: Path) -> Service:
@@ -70,9 +70,7 @@ class Served:
         return service(self.bench, "analytics", self.placed.url, role="worker", MODELS=told)
 
     async def read(self) -> bool:
-        answer = await self.client.get("/leaders?limit=50")
-        answer.raise_for_status()
-        return True
+        return bool(await self.caller.get("/leaders?limit=50"))
 
     async def built(self, rate: int) -> Run:
         """A new model folded from the start of the log, while so many a second are read."""
@@ -132,8 +130,8 @@ async def served(bench: Bench) -> AsyncIterator[Served]:
     api = service(bench, "analytics", placed.url, role="api")
     first = bench.folder / "engagement.json"
     first.write_text(definition())
-    async with running(bench, api=api), client_of(api.url, key) as client:
-        yield Served(bench, placed, client, first)
+    async with running(bench, api=api), caller_of(api.url, key) as caller:
+        yield Served(bench, placed, caller, first)
 
 
 @asynccontextmanager

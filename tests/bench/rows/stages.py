@@ -24,6 +24,7 @@ from contacts.collector.set_aside import Drawer
 from contacts.people.draft import Cause
 from contacts.people.identifiers import distinct
 from contacts.people.registry import Registry
+from contacts.subject_keys import SubjectKeys
 from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
 from crm_chassis.ids import derived_id, new_id
 from crm_chassis.keyring import Keyring
@@ -77,8 +78,7 @@ class Stages:
         self._registry = Registry(
             pool=core.pool,
             log=core.log,
-            keyring=core.keyring,
-            kek=settings.keks[0],
+            subject_keys=SubjectKeys(core.keyring, settings.keks[0]),
             digest_key=settings.digest_key.get_secret_value(),
             mint_id=new_id,
         )

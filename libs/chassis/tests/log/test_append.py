@@ -165,9 +165,16 @@ async def test_a_private_event_has_no_topic_and_a_published_one_has_its_partitio
     assert 0 <= placed[1]["partition"] < 12
 
 
-async def test_an_event_above_the_limit_is_refused_before_anything_is_written(probe):
+@pytest.mark.parametrize(
+    ("said", "correlation"),
+    [("x" * 400_000, ""), ("", "x" * 400_000), ("\U0001f4d6" * 49_100, "\U0001f4d6" * 49_100)],
+    ids=["data", "meta", "together"],
+)
+async def test_an_event_above_the_limit_is_refused_before_anything_is_written(
+    probe, said, correlation
+):
     stream = new_id()
-    note = NewEvent(Noted(note="x" * 400_000), new_id(), AT, stream)
+    note = NewEvent(Noted(note=said), new_id(), AT, stream, {"correlationid": correlation})
 
     with pytest.raises(EventTooLargeError):
         await probe.log.append(facts=[Fact(new_id(), note)])

@@ -73,7 +73,7 @@ order by l.stream_id, l.version
 """  # noqa: S608  # constants only
 VERSIONS: Final = "select stream_id, version from stream where stream_id = any($1::uuid[])"
 SURELY_FITS: Final = MAX_RECORD_BYTES // 8
-"""Characters of data (at most 4 bytes each) that leave half the record to its headers."""
+"""Characters of data and meta (at most 4 bytes each) that leave half the record to the rest."""
 SIZED_AS: Final = "measured-publisher"
 MOST_DIGITS: Final = 2**63 - 1
 
@@ -304,7 +304,7 @@ class Log:
         data = seal(event, event_id=new.event_id, subject=_subject(new), keys=keys)
         partition = None if topic is None else partition_of(new.partition_key, topic.partitions)
         name = None if topic is None else topic.name
-        if len(data) >= SURELY_FITS or new.meta:
+        if len(data) + sum(map(len, new.meta.values())) >= SURELY_FITS:
             _refuse_too_large(
                 Recorded(
                     event_id=new.event_id,

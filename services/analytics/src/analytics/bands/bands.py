@@ -99,7 +99,7 @@ def changes_of(
             changes.append(Change(told, present.name, at, BandCause.TIME))
             told = present.name
         if present.until is None or present.until > now:
-            break
+            return changes, present
         at = present.until
     return changes, band_at(model, sums, now)
 

@@ -40,12 +40,19 @@ BANDS: Final = UUID("b3b7a0de-2f0c-5d0b-8a57-64d0a1c3e9f2")
 MOST_PER_TURN: Final = 200
 LOOK_EVERY_SECONDS: Final = 0.5
 
+# The soonest are taken off the index, and only then it is asked which of them are due: thousands
+# may be due at one instant, which no statistics foretell, and a plan that finds all of those and
+# sorts them does so for each batch.
 # A score that moved and is not told yet may have left its band by what was heard as well.
 DUE: Final = """
-select b.customer_id, b.band, b.changes, b.due_at, e.s, e.s_negative,
+with soonest as materialized (
+    select b.model_id, b.customer_id, b.band, b.changes, b.due_at from band b
+    where b.model_id = $1 and b.due_at is not null order by b.due_at limit $3
+)
+select b.customer_id, b.band, b.changes, e.s, e.s_negative,
        case when not e.unpublished then nullif(b.due_at, '-infinity') end as left_at
-from band b join engagement e on e.model_id = b.model_id and e.customer_id = b.customer_id
-where b.model_id = $1 and b.due_at <= $2 order by b.due_at, b.customer_id limit $3
+from soonest b join engagement e on e.model_id = b.model_id and e.customer_id = b.customer_id
+where b.due_at <= $2
 """
 # In the order of their ids, as everyone locks them. A row that was marked or told meanwhile ends
 # all of this: what was read of it is no longer so.
@@ -71,7 +78,9 @@ on conflict (model_id, customer_id) do update
 
 TOLD = Counter("analytics_band_changes_total", "Changes of bands that were told.", ["cause"])
 LATE_SECONDS = Gauge(
-    "analytics_bands_late_seconds", "How long the oldest end of a band waits to be told."
+    "analytics_bands_late_seconds",
+    "How long the oldest end of a band waits to be told, or 0.",
+    ["model"],
 )
 
 _logger = structlog.stdlib.get_logger(__name__)
@@ -134,8 +143,10 @@ class Telling:
         """
         now = self._clock()
         rows = await self._pool.fetch(DUE, model.model_id, now, MOST_PER_TURN)
+        left = [row["left_at"] for row in rows if row["left_at"] is not None]
+        late = (now - min(left)).total_seconds() if left else 0.0
+        LATE_SECONDS.labels(model=model.name).set(late)
         if not rows:
-            LATE_SECONDS.set(0)
             return 0
         at_rest = resting(model)
         due = [
@@ -148,8 +159,6 @@ class Telling:
             )
             for row in rows
         ]
-        late = [(now - one.left_at).total_seconds() for one in due if one.left_at is not None]
-        LATE_SECONDS.set(max(late, default=0.0))
         found = [changes_of(model, one.band, one.sums, left_at=one.left_at, now=now) for one in due]
         changed = {
             one.customer_id: changes
