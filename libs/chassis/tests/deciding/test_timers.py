@@ -112,8 +112,8 @@ async def test_a_timer_is_of_its_stream_alone(bench: Bench) -> None:
 
 
 async def test_a_timer_that_rings_too_early_is_moved_to_when_it_is_due(bench: Bench) -> None:
-    await bench.note("in 2", "nothing")
-    await bench.timers().turn()
+    await bench.note("in 2")
+    await bench.all_made()
     await bench.probe.pool.execute("update timer set due_at = $1", AT)
 
     await bench.timers(ring=lambda *_: Note("nothing")).turn()
