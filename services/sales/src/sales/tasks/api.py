@@ -46,6 +46,7 @@ class TaskAnswer(BaseModel):
     due_on: date
     opened_at: datetime
     done_at: datetime | None  # None: it is open
+    reason: str | None  # why nobody needed to do it; None: it is open, or somebody did it
 
 
 @dataclass(frozen=True, slots=True)
