@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from crm_chassis import metrics
+from crm_chassis import metrics, tracing
 from crm_chassis.effects.intent import read
 from crm_chassis.turns import take_turns
 
@@ -39,7 +39,7 @@ where i.intent_id = any(array(
     select intent_id from intent where state = 'waiting' and due_at <= $1
     order by due_at limit $3 for update skip locked))
 returning i.intent_id, i.effect, i.channel, i.content::text as content, i.attempts, i.repeats,
-          i.due_at
+          i.due_at, i.traceparent
 """
 SETTLE: Final = """
 update intent set state = $3, outcome = $4, due_at = $5, settled_at = $6
@@ -133,18 +133,18 @@ class Sender:
         return len(claimed) == AT_ONCE
 
     async def _send(self, row: asyncpg.Record) -> None:
+        with tracing.within(row["traceparent"]):
+            await self._settle(row, await self._outcome(row))
+
+    async def _outcome(self, row: asyncpg.Record) -> Outcome:
         channel = self._channels.get(row["channel"])
         if channel is None:
-            outcome: Outcome = Later(f"no {row['channel']} is set up here")
-        else:
-            try:
-                async with asyncio.timeout(SEND_WITHIN_S):
-                    outcome = await channel.send(
-                        row["intent_id"], read(row["channel"], row["content"])
-                    )
-            except TimeoutError:
-                outcome = Unknown(f"no answer within {SEND_WITHIN_S:.0f} s")
-        await self._settle(row, outcome)
+            return Later(f"no {row['channel']} is set up here")
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                return await channel.send(row["intent_id"], read(row["channel"], row["content"]))
+        except TimeoutError:
+            return Unknown(f"no answer within {SEND_WITHIN_S:.0f} s")
 
     async def _settle(self, row: asyncpg.Record, outcome: Outcome) -> None:
         now = self._clock()
