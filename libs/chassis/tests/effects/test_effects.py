@@ -32,6 +32,11 @@ from tracked import SAMPLED, TRACE
 
 TELLING = UUID("7d0b53c1-90a5-4a5b-8f0d-3f2d7b6a9e11")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+STANDS = "select epoch, xid::text, gp from projection_checkpoint where name = 'telling'"
+GO_BACK = """
+update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3 where name = 'telling'
+"""
+RECOVERED = "update log_epoch set recovered = true, settled_at = clock_timestamp()"
 ADA, NOBODY, LEFT = (str(UUID(int=number)) for number in (1, 2, 3))
 
 
@@ -384,6 +389,30 @@ async def test_a_message_of_no_trace_begins_none_and_one_that_is_not_exported_is
 
     carried = [headers.get("traceparent") for headers, _ in desk.calls.came]
     assert sorted(carried, key=str) == [SAMPLED, None]
+
+
+async def test_what_may_have_gone_before_a_restore_goes_again_where_a_repeat_is_known(
+    desk: Desk,
+) -> None:
+    before = await desk.probe.pool.fetchrow(STANDS)
+    await desk.count(1, 2, 4)
+    await desk.sender().turn()
+    await desk.probe.pool.execute("delete from intent")  # none of it was in the backup
+    await desk.probe.pool.execute(GO_BACK, *before)
+    await desk.probe.pool.execute(RECOVERED)
+
+    await desk.count()
+    await desk.sender().turn()
+    again = await desk.states()
+    await desk.count(4)
+    await desk.sender().turn()
+
+    first, second = (headers for headers, _ in desk.calls.came)
+    assert first["webhook-id"] == second["webhook-id"]
+    subjects = [mail["Subject"] for _, mail in desk.mailbox.came]
+    assert sorted(subjects) == ["Four", "Four", "Two", "Two"]
+    assert sorted(again) == [("sent", 1), ("sent", 1), ("unknown", 1)]
+    assert (await desk.states())[-1] == ("sent", 1)
 
 
 async def test_what_cannot_be_told_parks_and_the_others_are_told(desk: Desk) -> None:

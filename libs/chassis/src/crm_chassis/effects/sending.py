@@ -33,13 +33,16 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 6 * 3600.0
 """Twelve attempts, twice as long between each: about five hours."""
 LONGEST_OUTCOME: Final = 500
 
+# Doubtful: the database was put back to an earlier time since its event was recorded, so nobody
+# knows whether it was sent before, and it is of a kind that must not come twice.
 CLAIM: Final = """
 update intent i set state = 'claimed', claimed_at = $1, claimed_by = $2, attempts = attempts + 1
 where i.intent_id = any(array(
     select intent_id from intent where state = 'waiting' and due_at <= $1
     order by due_at limit $3 for update skip locked))
 returning i.intent_id, i.effect, i.channel, i.content::text as content, i.attempts, i.repeats,
-          i.due_at, i.traceparent
+          i.due_at, i.traceparent, not i.repeats and coalesce(i.recorded_at, i.meant_at) < (
+              select max(e.settled_at) from log_epoch e where e.recovered) as doubtful
 """
 SETTLE: Final = """
 update intent set state = $3, outcome = $4, due_at = $5, settled_at = $6
@@ -137,6 +140,8 @@ class Sender:
             await self._settle(row, await self._outcome(row))
 
     async def _outcome(self, row: asyncpg.Record) -> Outcome:
+        if row["doubtful"]:
+            return Unknown("the database was restored: it may have been sent before")
         channel = self._channels.get(row["channel"])
         if channel is None:
             return Later(f"no {row['channel']} is set up here")
