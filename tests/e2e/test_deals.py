@@ -13,6 +13,8 @@ from aiokafka import AIOKafkaConsumer
 from crm_events.codec import read_headers
 from crm_events.topics import DEALS
 from crm_stack.server import free_port
+from receiving import Calls, http_receiver
+from spans import Told
 from system import SOON_SECONDS, System, fresh, soon
 
 from demo.running import Service
@@ -20,10 +22,19 @@ from demo.running import Service
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(240)]
 
 OWNER = UUID(int=0xB0B)
+TRACE = "6cf92f3577b34da6a3ce929d0e0e4736"
+CALLER = "00f067aa0ba902b7"
 
 
 @pytest.fixture(scope="module")
-def service(system: System, tmp_path_factory) -> Iterator[Service]:
+def calls() -> Iterator[Calls]:
+    """The back office, which is told of deals that are won."""
+    with http_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def service(system: System, calls: Calls, tmp_path_factory) -> Iterator[Service]:
     """Sales in one process, with the keys and the Kafka of contacts."""
     port = free_port()
     environment = {
@@ -32,6 +43,9 @@ def service(system: System, tmp_path_factory) -> Iterator[Service]:
     } | {
         "SALES_DATABASE_URL": system.stack.service_database("sales"),
         "SALES_HTTP_PORT": str(port),
+        "SALES_BACK_OFFICE_URL": calls.url,
+        "SALES_BACK_OFFICE_INSIDE": "true",
+        "SALES_BACK_OFFICE_SECRET": "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
     log = tmp_path_factory.mktemp("sales") / "sales.log"
     service = Service("sales", environment, port, log).start()
@@ -73,28 +87,38 @@ async def published(kafka: str, deal_id: str, count: int) -> list[Any]:
     return found
 
 
-def test_a_deal_with_somebody_of_contacts_is_shown_by_name_and_told_sealed(
-    system: System, people: httpx.Client, deals: httpx.Client
-):
-    mail = {"namespace": "mail", "value": "deal@example.org"}
-    registered = people.post(
-        "/people", json={"identifiers": [mail], "profile": {"name": "Dea Example"}}
-    ).json()
+def registered(people: httpx.Client, mail: str) -> str:
+    """A customer of contacts; their id."""
+    identifiers = [{"namespace": "mail", "value": mail}]
+    body = {"identifiers": identifiers, "profile": {"name": "Dea Example"}}
+    return people.post("/people", json=body).json()["customer_id"]
+
+
+def opened(deals: httpx.Client, customer_id: str) -> str:
+    """A deal, as soon as sales has heard of the customer; its id."""
     body = {
-        "customer_id": registered["customer_id"],
+        "customer_id": customer_id,
         "pipeline": "sales",
         "title": "Gläser für das Café",
         "owner_id": str(OWNER),
         "amount": {"amount": "1200.50", "currency": "EUR"},
     }
 
-    def opened() -> httpx.Response | None:
+    def answered() -> str | None:
         answer = deals.post("/deals", json=body)
         # 409: sales has not heard of them. 503: their key is on its way.
         assert answer.status_code in {201, 409, 503}, answer.text
-        return answer if answer.status_code == 201 else None
+        return answer.json()["stream_id"] if answer.status_code == 201 else None
 
-    deal_id = soon(opened).json()["stream_id"]
+    return soon(answered)
+
+
+def test_a_deal_with_somebody_of_contacts_is_shown_by_name_and_told_sealed(
+    system: System, people: httpx.Client, deals: httpx.Client
+):
+    customer_id = registered(people, "deal@example.org")
+    deal_id = opened(deals, customer_id)
+
     won = deals.post(f"/deals/{deal_id}/won", json={"won_on": "2026-05-31"})
 
     after = {"after": won.json()["position"]}
@@ -103,7 +127,7 @@ def test_a_deal_with_somebody_of_contacts_is_shown_by_name_and_told_sealed(
     assert (told["status"], told["won_on"]) == ("won", "2026-05-31")
 
     def on_file() -> dict[str, Any] | None:
-        file = people.get(f"/customers/{registered['customer_id']}").json()
+        file = people.get(f"/customers/{customer_id}").json()
         return next((one for one in file["deals"] if one["status"] == "won"), None)
 
     shown = soon(on_file)
@@ -111,5 +135,38 @@ def test_a_deal_with_somebody_of_contacts_is_shown_by_name_and_told_sealed(
     assert (shown["amount"], shown["currency"]) == ("1200.50", "EUR")
     records = asyncio.run(published(system.stack.kafka.bootstrap, deal_id, 2))
     assert [envelope.type for envelope, _ in records] == ["sales.deal.opened", "sales.deal.won"]
-    assert {str(envelope.partition_key) for envelope, _ in records} == {registered["customer_id"]}
+    assert {str(envelope.partition_key) for envelope, _ in records} == {customer_id}
     assert "Gläser".encode() not in b"".join(value for _, value in records)
+
+
+def test_the_webhook_about_a_deal_is_of_the_trace_in_which_it_was_won(
+    system: System, calls: Calls, people: httpx.Client, deals: httpx.Client
+):
+    deal_id = opened(deals, registered(people, "traced-deal@example.org"))
+
+    deals.post(
+        f"/deals/{deal_id}/won",
+        json={"won_on": "2026-05-31"},
+        headers={"traceparent": f"00-{TRACE}-{CALLER}-01"},
+    )
+
+    expected = {
+        ("sales", "POST /deals/{deal_id}/won"): CALLER,
+        ("sales", "append"): "POST /deals/{deal_id}/won",
+        ("sales", "process hand-over"): "append",
+        ("sales", "POST back-office"): "append",
+    }
+
+    def told() -> dict[tuple[str, str], Told] | None:
+        spans = system.spans.of(TRACE)
+        return spans if expected.keys() <= spans.keys() else None
+
+    spans = soon(told)
+    ids = {CALLER: CALLER} | {name: span.span_id for (_, name), span in spans.items()}
+    assert {step: spans[step].parent_id for step in expected} == {
+        step: ids[parent] for step, parent in expected.items()
+    }
+    carried = [headers.get("traceparent") for headers, _ in calls.came]
+    assert f"00-{TRACE}-{ids['POST back-office']}-01" in carried
+    exported = b"".join(system.spans.bodies)
+    assert not [one for one in (b"Dea Example", b"traced-deal@example.org") if one in exported]

@@ -164,3 +164,7 @@ def test_the_owner_of_a_deal_that_rots_has_one_task_and_one_mail_whenever_the_wo
             return [task["deal_id"] for task in answer.json()["items"]]
 
         assert soon(listed) == [deal_id]
+
+        lost = client.post(f"/deals/{deal_id}/lost", json={"reason": "other"})
+        assert lost.status_code == 200, lost.text
+        assert soon(lambda: not listed())

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 import structlog
-from crm_chassis import migrations
+from crm_chassis import migrations, tracing
 from crm_chassis.clock import utc_now
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.keyring import Keyring
@@ -19,6 +19,9 @@ from crm_events.keys import Kek, new_key, wrap
 from crm_events.topics import Contract
 from crm_stack.processes import run_apart
 from crm_stack.stack import Stack
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from probe import OF_THIS_RUN, THINGS, Noted, Probe
 
 
@@ -28,6 +31,16 @@ def plain_logs() -> Iterator[None]:
     structlog.configure(processors=[show_error, structlog.processors.LogfmtRenderer()])
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What this process exports of its traces, as if it were told to."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(tracing, "is_on", lambda: True)
+    return exporter
 
 
 @pytest.fixture

@@ -5,25 +5,8 @@ from crm_chassis import tracing
 from crm_chassis.ids import new_id
 from crm_chassis.log.entries import Fact, NewEvent
 from crm_chassis.tracing import Appending, serving
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from probe import AT, Counted, Probe
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-SAMPLED = f"00-{TRACE}-00f067aa0ba902b7-01"
-OTHER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-UNSAMPLED = f"00-{TRACE}-00f067aa0ba902b7-00"
-
-
-@pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """What this process exports, as if it were told to."""
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
-    monkeypatch.setattr(tracing, "is_on", lambda: True)
-    return exporter
+from tracked import OTHER, SAMPLED, TRACE, UNSAMPLED
 
 
 def kept(meta: dict[str, str]) -> dict[str, str]:

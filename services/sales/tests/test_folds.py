@@ -223,6 +223,12 @@ def test_a_task_is_its_owners_until_it_is_done():
     assert (done.owner_id, done.version, done.done_at) == (OTHER, 3, minute(2))
 
 
+def test_a_task_that_is_closed_says_why():
+    rows = folded(todo, logged(CALL, TaskDone(**FOR, reason="deal-won")))
+
+    assert (rows[(TASK,)].done_at, rows[(TASK,)].reason) == (minute(1), "deal-won")
+
+
 def test_a_member_has_the_name_and_mail_last_told_and_may_leave_and_come_back():
     of = {"member_id": OWNER}
     entries = logged(

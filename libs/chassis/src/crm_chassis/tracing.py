@@ -2,7 +2,7 @@
 
 An event keeps the context of the span that appended it, where that is sampled, and nothing else. So
 whoever takes events looks at nothing but whether they keep one. Spans of OpenTelemetry, named as
-its conventions for HTTP and for messages in batches have it.
+its conventions for HTTP and for messages in batches have it; mail, for which there are none, alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import orjson
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -146,8 +146,7 @@ class Appending:
     ) -> None:
         for span in self._spans.values():
             if kind is not None:
-                span.set_attribute("error.type", kind.__qualname__)
-                span.set_status(Status(StatusCode.ERROR))
+                failed(span, kind.__qualname__)
             span.end()
 
     def meta(self, meta: Mapping[str, str]) -> Mapping[str, str]:
@@ -208,6 +207,60 @@ def tell(operation: Operation, events: Iterable[Taken], *, began_ns: int, name: 
             start_time=began_ns,
         )
         span.end(ended_ns)
+
+
+def trace_of(meta: Mapping[str, str]) -> dict[str, str]:
+    """What an event is to be told so that it goes on with the trace of one that has this `meta`."""
+    return {TRACEPARENT: meta[TRACEPARENT]} if TRACEPARENT in meta else {}
+
+
+@contextmanager
+def within(traceparent: str | None) -> Generator[None]:
+    """What is done here goes on with the trace of an event; with none where that keeps none."""
+    token = attach(_context_of(traceparent))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+@contextmanager
+def calling(name: str, told: Mapping[str, str | int]) -> Generator[Span]:
+    """The span of a call of another system, in the trace that is gone on with; it begins none."""
+    if not trace.get_current_span().get_span_context().trace_flags.sampled:
+        yield INVALID_SPAN
+        return
+    with _tracer.start_as_current_span(
+        name,
+        kind=SpanKind.CLIENT,
+        attributes=told,
+        record_exception=False,  # its text may be personal
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:  # a limit of time is a cancellation
+            failed(span, type(error).__qualname__)
+            raise
+
+
+def failed(span: Span, kind: str) -> None:
+    """What the span is of went wrong: `kind` is the error's name or the answer's code."""
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def answered(span: Span, status: int) -> None:
+    """What came back of a call over HTTP."""
+    span.set_attribute("http.response.status_code", status)
+    if status >= 400:  # noqa: PLR2004  # HTTP's own number
+        failed(span, str(status))
+
+
+def carried() -> dict[str, str]:
+    """The headers by which whoever is called goes on with the trace."""
+    traceparent = _traceparent_of(trace.get_current_span())
+    return {} if traceparent is None else {TRACEPARENT: traceparent}
 
 
 def show_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -8,13 +8,15 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from crm_chassis.deciding.decider import Directive, opened_by
+from crm_chassis.deciding.reaction import Reaction
 from crm_chassis.errors import sqlstate
 from crm_chassis.ids import new_id
 from crm_chassis.log.append import Log
 from crm_chassis.log.entries import Fact, NewEvent, StreamAppend
 from crm_chassis.projection import parked, patience
 from crm_chassis.projection.parking import customer_text
-from ledger import SHARED, notes, noting, reacting
+from ledger import LEDGER, SHARED, Note, notes, noting, reacting
 from probe import AT, STAYS_OPEN, Counted, Noted
 from summing import catch_up
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from crm_chassis.projection.projector import Projector
     from probe import Probe
 
+COUNTING = UUID("9a54d3b2-0c5e-4a3c-8a35-6d4b1f0f7c21")
 HEARD = """
 insert into log (epoch, occurred_at, recorded_at, heard_at, sequence, version, schema_version,
                  partition, stream_id, event_id, partition_key, type, topic, data)
@@ -114,6 +117,42 @@ async def test_a_stream_that_it_opens_has_an_id_that_follows_from_the_event(prob
     opened = UUID(int=0) if row is None else row["stream_id"]
     assert opened.version == 5
     assert (row["version"], row["cause"], row["depth"]) == (1, str(fact.event.event_id), "1")
+
+
+def counting() -> Reaction:
+    """Notes of each note in the shared ledger how many there were before it."""
+    reaction = Reaction("counting", COUNTING)
+
+    @reaction.on_stream(Noted)
+    def count(
+        entry: LoggedEvent[Any], before: Sequence[LoggedEvent[Any]]
+    ) -> Iterable[Directive[Any, Any]]:
+        if entry.stream_id != SHARED:
+            return []
+        told = f"{entry.event.note} behind {len(before)}"
+        return [Directive(LEDGER, opened_by(COUNTING, entry), Note(told))]
+
+    return reaction
+
+
+async def test_it_may_be_told_of_an_event_with_what_its_stream_was_before(probe: Probe) -> None:
+    runner = reacting(probe, counting())
+    await catch_up(runner)
+    told = [NewEvent(Noted(note=note), new_id(), AT, SHARED) for note in "abc"]
+    await probe.log.append(streams=[StreamAppend(SHARED, 0, tuple(told))])
+
+    await catch_up(runner)
+
+    assert await notes(probe) == ["a", "b", "c", "a behind 0", "b behind 1", "c behind 2"]
+
+
+def test_of_an_event_it_is_told_in_one_way() -> None:
+    reaction = counting()
+
+    with pytest.raises(TypeError, match="twice"):
+        reaction.on(Noted)(lambda _: [])
+    with pytest.raises(TypeError, match="twice"):
+        reaction.on_stream(Noted)(lambda *_: [])
 
 
 async def test_an_owner_that_was_overtaken_appends_nothing(probe: Probe) -> None:

@@ -16,9 +16,11 @@ from crm_chassis.deciding.retiming import Retiming
 from crm_chassis.deciding.timers import Timers
 from crm_chassis.errors import NewEpochError
 from crm_chassis.ids import new_id
+from crm_chassis.tracing import serving
 from ledger import LEDGER, SHARED, Ledger, Note, notes
 from probe import AT, STAYS_OPEN
 from summing import HeldLease
+from tracked import OTHER, SAMPLED
 
 if TYPE_CHECKING:
     from probe import Probe
@@ -112,13 +114,28 @@ async def test_a_timer_is_of_its_stream_alone(bench: Bench) -> None:
 
 
 async def test_a_timer_that_rings_too_early_is_moved_to_when_it_is_due(bench: Bench) -> None:
-    await bench.note("in 2", "nothing")
-    await bench.timers().turn()
+    await bench.note("in 2")
+    await bench.all_made()
     await bench.probe.pool.execute("update timer set due_at = $1", AT)
 
     await bench.timers(ring=lambda *_: Note("nothing")).turn()
 
     assert await bench.due() == [("remind", AT + 2 * HOUR)]
+
+
+async def test_what_a_timer_leads_to_goes_on_with_the_trace_of_what_set_it(bench: Bench) -> None:
+    await bench.probe.mint(SHARED)
+    for note, traceparent in (("in 1", OTHER), ("in 2", SAMPLED), ("name", OTHER)):
+        with serving(traceparent):
+            await bench.note(note)
+
+    bench.now += 2 * HOUR
+    await bench.timers().turn()
+
+    rows = await bench.probe.pool.fetch(
+        "select meta::json ->> 'traceparent' as told from log order by gp"
+    )
+    assert [row["told"] for row in rows] == [OTHER, SAMPLED, OTHER, SAMPLED]
 
 
 async def test_timers_are_made_anew_where_what_they_follow_from_is_another(

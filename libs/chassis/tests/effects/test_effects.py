@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -21,13 +22,21 @@ from crm_chassis.effects.webhook import Endpoint, WebhookChannel
 from crm_chassis.ids import new_id
 from crm_chassis.log.logged import LoggedEvent
 from crm_chassis.projection.projector import Projector
+from crm_chassis.tracing import serving
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from probe import Counted, Probe
 from receiving import HANGS, Calls, Mailbox, http_receiver, smtp_receiver
 from standardwebhooks.webhooks import Webhook as Signature
 from summing import HeldLease, catch_up
+from tracked import SAMPLED, TRACE
 
 TELLING = UUID("7d0b53c1-90a5-4a5b-8f0d-3f2d7b6a9e11")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+STANDS = "select epoch, xid::text, gp from projection_checkpoint where name = 'telling'"
+GO_BACK = """
+update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3 where name = 'telling'
+"""
+RECOVERED = "update log_epoch set recovered = true, settled_at = clock_timestamp()"
 ADA, NOBODY, LEFT = (str(UUID(int=number)) for number in (1, 2, 3))
 
 
@@ -341,6 +350,73 @@ async def test_what_a_process_that_died_was_sending_is_repeated_where_it_may_be(
     assert held == [("claimed", 1), ("claimed", 1)]
     assert sorted(await desk.states()) == [("sent", 2), ("unknown", 1)]
     assert desk.mailbox.came == []
+
+
+async def test_a_message_is_sent_within_the_trace_of_its_event(
+    desk: Desk, exported: InMemorySpanExporter
+) -> None:
+    desk.calls.answers = [(500, {})]
+    with serving(SAMPLED):
+        await desk.count(1, 2)
+    await desk.count(2)
+    exported.clear()
+
+    await desk.sender().turn()
+
+    called, mailed = sorted(exported.get_finished_spans(), key=lambda span: span.name)
+    assert (called.name, mailed.name) == ("POST back office", "send mail")
+    assert {f"{one.context.trace_id:032x}" for one in (called, mailed)} == {TRACE}
+    [(headers, _)] = desk.calls.came
+    assert headers["traceparent"] == f"00-{TRACE}-{called.context.span_id:016x}-01"
+    assert dict(called.attributes or {}) == {
+        "http.request.method": "POST",
+        "server.address": "localhost",
+        "server.port": urlsplit(desk.calls.url).port,
+        "http.response.status_code": 500,
+        "error.type": "500",
+    }
+    assert dict(mailed.attributes or {}) == {
+        "network.protocol.name": "smtp",
+        "server.address": "127.0.0.1",
+        "server.port": desk.mailbox.port,
+    }
+
+
+async def test_a_message_of_no_trace_begins_none_and_one_that_is_not_exported_is_carried_on(
+    desk: Desk,
+) -> None:
+    await desk.count(1)
+    with serving(SAMPLED):
+        await desk.count(1)
+
+    await desk.sender().turn()
+
+    carried = [headers.get("traceparent") for headers, _ in desk.calls.came]
+    assert sorted(carried, key=str) == [SAMPLED, None]
+
+
+async def test_what_may_have_gone_before_a_restore_goes_again_where_a_repeat_is_known(
+    desk: Desk,
+) -> None:
+    before = await desk.probe.pool.fetchrow(STANDS)
+    await desk.count(1, 2, 4)
+    await desk.sender().turn()
+    await desk.probe.pool.execute("delete from intent")  # none of it was in the backup
+    await desk.probe.pool.execute(GO_BACK, *before)
+    await desk.probe.pool.execute(RECOVERED)
+
+    await desk.count()
+    await desk.sender().turn()
+    again = await desk.states()
+    await desk.count(4)
+    await desk.sender().turn()
+
+    first, second = (headers for headers, _ in desk.calls.came)
+    assert first["webhook-id"] == second["webhook-id"]
+    subjects = [mail["Subject"] for _, mail in desk.mailbox.came]
+    assert sorted(subjects) == ["Four", "Four", "Two", "Two"]
+    assert sorted(again) == [("sent", 1), ("sent", 1), ("unknown", 1)]
+    assert (await desk.states())[-1] == ("sent", 1)
 
 
 async def test_what_cannot_be_told_parks_and_the_others_are_told(desk: Desk) -> None:

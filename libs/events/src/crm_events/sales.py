@@ -128,7 +128,9 @@ class TaskOpened(TaskFact, type="sales.task.opened", version=1):
 
 
 class TaskDone(TaskFact, type="sales.task.done", version=1):
-    """What was to be done is done."""
+    """What was to be done is done, or need not be done any more: then `reason` says why."""
+
+    reason: str | None = None  # "deal-moved", "deal-won", "deal-lost"; None: somebody did it
 
 
 class TaskReassigned(TaskFact, type="sales.task.reassigned", version=1):

@@ -19,6 +19,7 @@ from sales.tasks.decider import TASKS, Kind, OpenTask
 from summing import HeldLease
 from told import ANN, DAY, DEAL, NOW, OTHER, OWNER
 
+SUM = {"amount": "9", "currency": "EUR"}
 BOB = {"member_id": OWNER}
 FAR = timedelta(days=365 * 200)
 """Whatever is due by then: PostgreSQL's own clock says since when a message is."""
@@ -125,6 +126,39 @@ async def test_an_owner_who_is_deactivated_or_unknown_gets_no_mail_and_it_is_tol
     assert unknown == [("waiting", "contacts has not told of this member")]
     assert await office.outcomes() == [("failed", "the member is deactivated")]
     assert office.mailbox.came == []
+
+
+async def test_a_deal_that_goes_on_closes_its_open_tasks_once_and_says_why(office):
+    sales = office.sales
+    customer, terms = await sales.customer(), {"expected_close": str(DAY), "amount": SUM}
+    moved, won, lost, done = [await sales.open(customer, **terms) for _ in range(4)]
+    sales.now[0] += timedelta(days=10)
+    await office.ring()
+    await office.follow()
+    tasks = {f"/deals/{one['deal_id']}": one["task_id"] for one in await listed(sales)}
+    await sales.http.post(f"/tasks/{tasks[done]}/done", json={})
+    [before] = await listed(sales, open=False)
+
+    sales.now[0] += timedelta(hours=1)
+    for path, told in (
+        (f"{moved}/stage", {"stage": "offer"}),
+        (f"{won}/won", {"won_on": str(DAY)}),
+        (f"{lost}/lost", {"reason": "price"}),
+        (f"{done}/won", {"won_on": str(DAY)}),
+        (f"{won}/reopened", {}),
+    ):
+        answer = await sales.http.post(path, json=told)
+        assert answer.status_code == 200, answer.text
+    for _ in range(2):
+        await office.follow()
+
+    closed = {one["task_id"]: one for one in await listed(sales, open=False)}
+    reasons = [closed[tasks[deal]]["reason"] for deal in (moved, won, lost, done)]
+    assert reasons == ["deal-moved", "deal-won", "deal-lost", None]
+    assert [one["version"] for one in closed.values()] == [2] * 4
+    assert closed[tasks[done]] == before
+    assert await listed(sales, open=True) == []
+    assert await sales.pool.fetchval("select count(*) from refused_command") == 0
 
 
 async def task(sales, number, **fields):

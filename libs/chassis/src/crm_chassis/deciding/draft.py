@@ -59,6 +59,7 @@ class _Stream(Generic[S]):
     state: S
     timers: frozenset[Timer]  # as it was read
     partition_key: UUID | None
+    read: Sequence[LoggedEvent[Any]]
     event_ids: frozenset[UUID]  # of those that were read
     events: list[NewEvent] = field(default_factory=list[NewEvent])
 
@@ -105,6 +106,19 @@ class Draft:
     async def holds(self, decider: Decider[Any, Any], stream_id: UUID, event_id: UUID) -> bool:
         """Was this event in the stream when it was read?"""
         return event_id in (await self._read(decider, stream_id)).event_ids
+
+    async def set_by(
+        self, decider: Decider[Any, Any], stream_id: UUID, timer: Timer
+    ) -> LoggedEvent[Any] | None:
+        """The event since which the stream, as it was read, has this timer."""
+        state, since = decider.initial, None
+        for logged in (await self._read(decider, stream_id)).read:
+            state = decider.evolve(state, logged.event, logged.occurred_at)
+            if timer not in decider.timers(state):
+                since = None
+            elif since is None:
+                since = logged
+        return since
 
     async def apply(
         self, decider: Decider[C, S], stream_id: UUID, command: C, *, cause: Cause
@@ -198,4 +212,4 @@ def _folded(decider: Decider[Any, S], loaded: Sequence[LoggedEvent[Any]]) -> _St
         state = decider.evolve(state, logged.event, logged.occurred_at)
         version, key = logged.stream_version, logged.partition_key
     timers, event_ids = frozenset(decider.timers(state)), frozenset(e.event_id for e in loaded)
-    return _Stream(decider, version, state, timers, key, event_ids)
+    return _Stream(decider, version, state, timers, key, loaded, event_ids)

@@ -48,7 +48,7 @@ class Following(Generic[T]):
             function: Callable[[LoggedEvent[Any]], Iterable[T]],
         ) -> Callable[[LoggedEvent[Any]], Iterable[T]]:
             for event in events:
-                if event.type in self._functions:
+                if event.type in self.types:
                     raise TypeError(f"{self.name} is told of {event.type} twice")
                 self._functions[event.type] = function
             return function

@@ -22,7 +22,7 @@ from crm_chassis.projection.parking import customer_text, is_data_error
 from crm_chassis.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
@@ -49,6 +49,7 @@ class Reacted:
     """What events come to: decisions, and what was refused."""
 
     draft: Draft
+    streams: Mapping[UUID, Sequence[LoggedEvent[Any]]]  # those that were asked for
     refused: list[Refused] = field(default_factory=list[Refused])
     acted: int = 0
     history: int = 0
@@ -77,12 +78,16 @@ class KeyedReaction(KeyedNews[Reacted]):
 
     async def begin(self, news: Sequence[LoggedEvent[Any]]) -> Reacted:
         draft = await Draft.on(self._log, mint_id=self._mint_id)
+        asked = {entry.stream_id for entry in news if self._reaction.asks_for_stream(entry)}
+        streams: Mapping[UUID, Sequence[LoggedEvent[Any]]] = {}
+        if asked:
+            streams = await self._log.load_each(asked, opens=False)
         named: list[Directive[Any, Any]] = []
         for entry in news:
             with contextlib.suppress(Exception):  # raised again when it is its turn
-                named += self._reaction.follows(entry)
+                named += self._reaction.follows(entry, streams.get(entry.stream_id, ()))
         await draft.read_ahead(named)
-        return Reacted(draft)
+        return Reacted(draft, streams)
 
     async def write(self, made: Reacted, fence: Statement, also: Sequence[Statement]) -> float:
         draft = made.draft
@@ -131,7 +136,8 @@ class KeyedReaction(KeyedNews[Reacted]):
         try:
             waiting.refuse(customer_text(entry.partition_key))
             cause = self._cause(entry)
-            for number, directive in enumerate(self._reaction.follows(entry)):
+            stream = made.streams.get(entry.stream_id, ())
+            for number, directive in enumerate(self._reaction.follows(entry, stream)):
                 id_of = partial(self._id_of, entry.event_id, number)
                 decider, stream_id = directive.decider, directive.stream_id
                 if await draft.holds(decider, stream_id, id_of(0)):

@@ -18,6 +18,7 @@ from crm_chassis.log.entries import Statement
 from crm_chassis.log.retried import TooManyConflictsError, retried
 from crm_chassis.projection.checkpoints import write_behind
 from crm_chassis.refusal import Refusal
+from crm_chassis.tracing import trace_of
 from crm_chassis.turns import take_turns
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ class Timers:
         refused: list[Refused] = []
         try:
             command = decider.ring(stream_id, timer)
-            await draft.apply(decider, stream_id, command, cause=Cause(self._clock()))
+            since = await draft.set_by(decider, stream_id, timer)
+            cause = Cause(self._clock(), {} if since is None else trace_of(since.recorded.meta))
+            await draft.apply(decider, stream_id, command, cause=cause)
         except Refusal as refusal:
             refused.append(Refused.of(stream_id, refusal))
         after, fence = draft.timer(stream_id, timer.name), rang

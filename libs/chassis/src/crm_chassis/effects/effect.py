@@ -64,7 +64,6 @@ class KeyedEffect(KeyedNews[Meant]):
                 raise
             return error
         made.intents += [
-            Intent.of(self._effect.id, entry.event_id, entry.partition_key, n, message)
-            for n, message in enumerate(messages)
+            Intent.of(self._effect.id, entry, n, message) for n, message in enumerate(messages)
         ]
         return None

@@ -9,16 +9,22 @@ import orjson
 
 from crm_chassis.ids import derived_id
 from crm_chassis.log.entries import Statement
+from crm_chassis.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from crm_chassis.log.logged import LoggedEvent
+
 ADD: Final = """
-insert into intent (intent_id, effect, event_id, partition_key, channel, repeats, content)
-select u.intent_id, $1, u.event_id, u.partition_key, u.channel, u.repeats, u.content::jsonb
-from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bool[], $7::text[])
-    as u(intent_id, event_id, partition_key, channel, repeats, content)
+insert into intent (intent_id, effect, event_id, partition_key, recorded_at, traceparent,
+                    channel, repeats, content)
+select u.intent_id, $1, u.event_id, u.partition_key, u.recorded_at, u.traceparent,
+       u.channel, u.repeats, u.content::jsonb
+from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[],
+            $8::bool[], $9::text[])
+    as u(intent_id, event_id, partition_key, recorded_at, traceparent, channel, repeats, content)
 on conflict do nothing
 """
 
@@ -55,16 +61,13 @@ class Intent:
     """A message and what it is because of. `intent_id` is the key by which receivers know it."""
 
     intent_id: UUID
-    event_id: UUID
-    partition_key: UUID
+    cause: LoggedEvent[Any]
     message: Message
 
     @classmethod
-    def of(
-        cls, effect: UUID, event_id: UUID, partition_key: UUID, n: int, message: Message
-    ) -> Intent:
+    def of(cls, effect: UUID, cause: LoggedEvent[Any], n: int, message: Message) -> Intent:
         """The `n`th that an effect leads to because of an event: the same id however often."""
-        return cls(derived_id(effect, str(event_id), str(n)), event_id, partition_key, message)
+        return cls(derived_id(effect, str(cause.event_id), str(n)), cause, message)
 
 
 def channel_of(message: Message) -> tuple[str, bool]:
@@ -89,8 +92,10 @@ def added(effect: str, intents: Sequence[Intent]) -> list[Statement]:
             (
                 effect,
                 [one.intent_id for one in intents],
-                [one.event_id for one in intents],
-                [one.partition_key for one in intents],
+                [one.cause.event_id for one in intents],
+                [one.cause.partition_key for one in intents],
+                [one.cause.recorded_at for one in intents],
+                [one.cause.recorded.meta.get(TRACEPARENT) for one in intents],
                 [channel for channel, _ in channels],
                 [repeats for _, repeats in channels],
                 [orjson.dumps(asdict(one.message)).decode() for one in intents],

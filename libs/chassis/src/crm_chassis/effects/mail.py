@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
+from crm_chassis import tracing
 from crm_chassis.effects.intent import Mail
 from crm_chassis.effects.sending import Later, Never, Outcome, Sent, Unknown
 
@@ -51,6 +52,11 @@ class MailChannel:
         self._server = server
         self._address_of = address_of
         self._clock = clock
+        self._about = {
+            "network.protocol.name": "smtp",
+            "server.address": server.host,
+            "server.port": server.port,
+        }
 
     async def send(self, intent_id: UUID, message: Message) -> Outcome:
         if not isinstance(message, Mail):
@@ -85,11 +91,12 @@ class MailChannel:
         )
         given = False
         try:
-            async with client:
-                await client.mail(server.sender)
-                await client.rcpt(address)
-                given = True  # from here on an answer that does not come leaves it open
-                answer = await client.data(written.as_bytes())
+            with tracing.calling("send mail", self._about):
+                async with client:
+                    await client.mail(server.sender)
+                    await client.rcpt(address)
+                    given = True  # from here on an answer that does not come leaves it open
+                    answer = await client.data(written.as_bytes())
         except SMTPResponseException as refused:
             told = f"SMTP {refused.code}"
             return Never(told) if refused.code >= PERMANENT else Later(told)

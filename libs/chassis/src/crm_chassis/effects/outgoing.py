@@ -27,6 +27,7 @@ class Pinned:
     url: str
     host: str  # with its port, for the Host header
     server_name: str  # for TLS
+    port: int
 
 
 async def pinned(url: str, *, inside: bool = False) -> Pinned:
@@ -56,7 +57,7 @@ async def pinned(url: str, *, inside: bool = False) -> Pinned:
         raise ForbiddenUrlError("leads to an address that is not of the public internet")
     literal = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004  # IPv6
     called = urlunsplit((parts.scheme, f"{literal}:{port}", parts.path or "/", parts.query, ""))
-    return Pinned(called, parts.netloc, parts.hostname)
+    return Pinned(called, parts.netloc, parts.hostname, port)
 
 
 async def _resolved(host: str, port: int) -> IPv4Address | IPv6Address:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from crm_chassis import metrics
+from crm_chassis import metrics, tracing
 from crm_chassis.effects.intent import read
 from crm_chassis.turns import take_turns
 
@@ -33,13 +33,16 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 6 * 3600.0
 """Twelve attempts, twice as long between each: about five hours."""
 LONGEST_OUTCOME: Final = 500
 
+# Doubtful: the database was put back to an earlier time since its event was recorded, so nobody
+# knows whether it was sent before, and it is of a kind that must not come twice.
 CLAIM: Final = """
 update intent i set state = 'claimed', claimed_at = $1, claimed_by = $2, attempts = attempts + 1
 where i.intent_id = any(array(
     select intent_id from intent where state = 'waiting' and due_at <= $1
     order by due_at limit $3 for update skip locked))
 returning i.intent_id, i.effect, i.channel, i.content::text as content, i.attempts, i.repeats,
-          i.due_at
+          i.due_at, i.traceparent, not i.repeats and coalesce(i.recorded_at, i.meant_at) < (
+              select max(e.settled_at) from log_epoch e where e.recovered) as doubtful
 """
 SETTLE: Final = """
 update intent set state = $3, outcome = $4, due_at = $5, settled_at = $6
@@ -133,18 +136,20 @@ class Sender:
         return len(claimed) == AT_ONCE
 
     async def _send(self, row: asyncpg.Record) -> None:
+        with tracing.within(row["traceparent"]):
+            await self._settle(row, await self._outcome(row))
+
+    async def _outcome(self, row: asyncpg.Record) -> Outcome:
+        if row["doubtful"]:
+            return Unknown("the database was restored: it may have been sent before")
         channel = self._channels.get(row["channel"])
         if channel is None:
-            outcome: Outcome = Later(f"no {row['channel']} is set up here")
-        else:
-            try:
-                async with asyncio.timeout(SEND_WITHIN_S):
-                    outcome = await channel.send(
-                        row["intent_id"], read(row["channel"], row["content"])
-                    )
-            except TimeoutError:
-                outcome = Unknown(f"no answer within {SEND_WITHIN_S:.0f} s")
-        await self._settle(row, outcome)
+            return Later(f"no {row['channel']} is set up here")
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                return await channel.send(row["intent_id"], read(row["channel"], row["content"]))
+        except TimeoutError:
+            return Unknown(f"no answer within {SEND_WITHIN_S:.0f} s")
 
     async def _settle(self, row: asyncpg.Record, outcome: Outcome) -> None:
         now = self._clock()

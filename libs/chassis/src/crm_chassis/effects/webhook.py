@@ -14,6 +14,7 @@ import httpx
 import orjson
 from standardwebhooks.webhooks import Webhook as Signature
 
+from crm_chassis import tracing
 from crm_chassis.effects.intent import Webhook
 from crm_chassis.effects.outgoing import ForbiddenUrlError, pinned
 from crm_chassis.effects.sending import Later, Never, Outcome, Sent, Unknown
@@ -77,25 +78,28 @@ class WebhookChannel:
             target = await pinned(endpoint.url, inside=endpoint.inside)
         except ForbiddenUrlError as forbidden:
             return Later(f"the URL {forbidden}")
-        return await self._call(endpoint, target, intent_id, self._body(message))
-
-    async def _call(
-        self, endpoint: Endpoint, target: Pinned, intent_id: UUID, body: str
-    ) -> Outcome:
         try:
-            answer = await self._client.post(
-                target.url,
-                content=body,
-                headers={"Host": target.host, **self._signed(endpoint, intent_id, body)},
-                extensions={"sni_hostname": target.server_name},
-                follow_redirects=False,
-                timeout=httpx.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S),
-            )
+            with tracing.calling(f"POST {message.endpoint}", _about(target)) as span:
+                answer = await self._call(endpoint, target, intent_id, self._body(message))
+                tracing.answered(span, answer.status_code)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return Later(type(error).__name__)
         except httpx.HTTPError as error:
             return Unknown(type(error).__name__)
         return _outcome(answer)
+
+    async def _call(
+        self, endpoint: Endpoint, target: Pinned, intent_id: UUID, body: str
+    ) -> httpx.Response:
+        signed = self._signed(endpoint, intent_id, body)
+        return await self._client.post(
+            target.url,
+            content=body,
+            headers={"Host": target.host, **signed, **tracing.carried()},
+            extensions={"sni_hostname": target.server_name},
+            follow_redirects=False,
+            timeout=httpx.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S),
+        )
 
     def _body(self, webhook: Webhook) -> str:
         told = {
@@ -114,6 +118,15 @@ class WebhookChannel:
             "Content-Type": "application/json",
             "User-Agent": "Kith",
         }
+
+
+def _about(target: Pinned) -> dict[str, str | int]:
+    """Of its URL the host alone: a path may be a secret."""
+    return {
+        "http.request.method": "POST",
+        "server.address": target.server_name,
+        "server.port": target.port,
+    }
 
 
 def _outcome(answer: httpx.Response) -> Outcome:

@@ -11,6 +11,7 @@ from crm_chassis.deciding.draft import CORRELATION, Cause, Draft
 from crm_chassis.http.idempotency import once
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import Receipt
+from crm_chassis.http.terms import etag
 from crm_chassis.log.entries import ReservedError, VersionConflictError
 from crm_chassis.log.retried import TooManyConflictsError, retried
 from crm_chassis.refusal import Refusal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
+    from fastapi import Response
 
     from crm_chassis.clock import Clock
     from crm_chassis.deciding.decider import Decider
@@ -97,6 +99,14 @@ class Handler(Generic[C, S]):
         except MissingKeyError:
             detail = "The key of this customer is not here yet; try again."
             raise Problem(503, "key-awaited", detail, headers={"Retry-After": "1"}) from None
+
+    async def answer(
+        self, stream_id: UUID, command: C, terms: CommandTerms, response: Response
+    ) -> Receipt:
+        """`handle`, and tell the version in the answer's `ETag`."""
+        receipt = await self.handle(stream_id, command, terms)
+        response.headers["ETag"] = etag(receipt.version)
+        return receipt
 
     async def _attempt(self, stream_id: UUID, command: C, terms: CommandTerms) -> Receipt:
         draft = await Draft.on(self._log, mint_id=self._mint_id)

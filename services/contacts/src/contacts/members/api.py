@@ -85,17 +85,12 @@ class Members:
     pool: asyncpg.Pool
     mint_id: Callable[[], UUID]
 
-    async def register(self, body: MemberRegistration, terms: CommandTerms) -> Receipt:
+    async def register(
+        self, body: MemberRegistration, terms: CommandTerms, response: Response
+    ) -> Receipt:
         """Enter a member; `stream_id` is the member id."""
         command = RegisterMember(self.mint_id(), body.name, _normalised(body.mail))
-        return await self.handler.handle(command.member_id, command, terms)
-
-    async def change(
-        self, member_id: UUID, command: MemberCommand, terms: CommandTerms, response: Response
-    ) -> Receipt:
-        receipt = await self.handler.handle(member_id, command, terms)
-        response.headers["ETag"] = etag(receipt.version)
-        return receipt
+        return await self.handler.answer(command.member_id, command, terms, response)
 
 
 def members_routes(of: Members) -> APIRouter:
@@ -107,9 +102,7 @@ def members_routes(of: Members) -> APIRouter:
         body: MemberRegistration, response: Response, terms: Terms
     ) -> Receipt:
         """Enter somebody who works here; no other active member has the mail."""
-        receipt = await of.register(body, terms)
-        response.headers["ETag"] = etag(receipt.version)
-        return receipt
+        return await of.register(body, terms, response)
 
     @router.patch("/{member_id}", dependencies=[WRITE])
     async def change_member(
@@ -117,17 +110,17 @@ def members_routes(of: Members) -> APIRouter:
     ) -> Receipt:
         """Give an active member another name or mail."""
         mail = None if body.mail is None else _normalised(body.mail)
-        return await of.change(member_id, ChangeMember(body.name, mail), terms, response)
+        return await of.handler.answer(member_id, ChangeMember(body.name, mail), terms, response)
 
     @router.post("/{member_id}/deactivated", dependencies=[WRITE])
     async def deactivate_member(member_id: UUID, response: Response, terms: Terms) -> Receipt:
         """The member works here no more, or not for now; the mail is free for another."""
-        return await of.change(member_id, DeactivateMember(), terms, response)
+        return await of.handler.answer(member_id, DeactivateMember(), terms, response)
 
     @router.post("/{member_id}/reactivated", dependencies=[WRITE])
     async def reactivate_member(member_id: UUID, response: Response, terms: Terms) -> Receipt:
         """The member works here again, unless another active one has the mail by now."""
-        return await of.change(member_id, ReactivateMember(), terms, response)
+        return await of.handler.answer(member_id, ReactivateMember(), terms, response)
 
     _add_reads(router, of)
     return router

@@ -13,7 +13,7 @@ from crm_chassis.http.bulk import BulkAnswer, one_by_one
 from crm_chassis.http.handling import Handler
 from crm_chassis.http.problems import Problem, request_urn
 from crm_chassis.http.reads import Receipt
-from crm_chassis.http.terms import CommandTerms, Terms, etag
+from crm_chassis.http.terms import CommandTerms, Terms
 from fastapi import APIRouter, Depends, Path, Response
 
 from sales.accounts.directory import is_known
@@ -59,7 +59,7 @@ class Deals:
     mint_id: Callable[[], UUID]
     today: Callable[[], date]
 
-    async def open(self, body: Opening, terms: CommandTerms) -> Receipt:
+    async def open(self, body: Opening, terms: CommandTerms, response: Response) -> Receipt:
         """Open a deal. Answers 409 for a customer that contacts has not told of."""
         if not await is_known(self.pool, body.customer_id):
             detail = "contacts has not told of this customer; of a new one it may in a moment."
@@ -74,14 +74,7 @@ class Deals:
             amount=None if body.amount is None else body.amount.money(),
             expected_close=body.expected_close,
         )
-        return await self.handler.handle(command.deal_id, command, terms)
-
-    async def change(
-        self, deal_id: UUID, command: DealCommand, terms: CommandTerms, response: Response
-    ) -> Receipt:
-        receipt = await self.handler.handle(deal_id, command, terms)
-        response.headers["ETag"] = etag(receipt.version)
-        return receipt
+        return await self.handler.answer(command.deal_id, command, terms, response)
 
 
 def deals_routes(deals: Deals) -> APIRouter:
@@ -91,9 +84,7 @@ def deals_routes(deals: Deals) -> APIRouter:
     @router.post("", status_code=201, dependencies=[WRITE])
     async def open_deal(body: Opening, response: Response, terms: Terms) -> Receipt:
         """Open a deal with a customer; `stream_id` is the deal's id."""
-        receipt = await deals.open(body, terms)
-        response.headers["ETag"] = etag(receipt.version)
-        return receipt
+        return await deals.open(body, terms, response)
 
     @router.post("/bulk/stage", dependencies=[WRITE])  # before /{deal_id}/stage, which it matches
     async def move_deals(body: BulkMoves, terms: Terms) -> BulkAnswer[Receipt]:
@@ -116,7 +107,7 @@ def _add_changes(router: APIRouter, deals: Deals) -> None:
     @router.post("/{deal_id}/stage", dependencies=[WRITE])
     async def move_deal(deal_id: UUID, body: Move, response: Response, terms: Terms) -> Receipt:
         """Move the deal to another stage of its pipeline, if it has what the stage requires."""
-        return await deals.change(deal_id, MoveDeal(body.stage), terms, response)
+        return await deals.handler.answer(deal_id, MoveDeal(body.stage), terms, response)
 
     @router.post("/{deal_id}/amount", dependencies=[WRITE])
     async def change_amount(
@@ -124,7 +115,7 @@ def _add_changes(router: APIRouter, deals: Deals) -> None:
     ) -> Receipt:
         """Say what the deal may bring in; of one with products it is their sum."""
         amount = None if body.amount is None else body.amount.money()
-        return await deals.change(deal_id, ChangeAmount(amount), terms, response)
+        return await deals.handler.answer(deal_id, ChangeAmount(amount), terms, response)
 
     @router.post("/{deal_id}/expected-close", dependencies=[WRITE])
     async def change_expected_close(
@@ -132,7 +123,7 @@ def _add_changes(router: APIRouter, deals: Deals) -> None:
     ) -> Receipt:
         """Say on which day the deal is expected to be won."""
         command = ChangeExpectedClose(body.expected_close)
-        return await deals.change(deal_id, command, terms, response)
+        return await deals.handler.answer(deal_id, command, terms, response)
 
     @router.post("/{deal_id}/products", dependencies=[WRITE])
     async def add_products(
@@ -140,21 +131,21 @@ def _add_changes(router: APIRouter, deals: Deals) -> None:
     ) -> Receipt:
         """Put products on the deal; one that is there takes its new line."""
         command = AddProducts(tuple(product.line() for product in body.products))
-        return await deals.change(deal_id, command, terms, response)
+        return await deals.handler.answer(deal_id, command, terms, response)
 
     @router.delete("/{deal_id}/products/{product_id}", dependencies=[WRITE])
     async def remove_product(
         deal_id: UUID, product_id: ProductId, response: Response, terms: Terms
     ) -> Receipt:
         """Take a product off the deal."""
-        return await deals.change(deal_id, RemoveProduct(product_id), terms, response)
+        return await deals.handler.answer(deal_id, RemoveProduct(product_id), terms, response)
 
     @router.post("/{deal_id}/owner", dependencies=[WRITE])
     async def reassign_deal(
         deal_id: UUID, body: Owner, response: Response, terms: Terms
     ) -> Receipt:
         """Let somebody else work on the deal, open or closed."""
-        return await deals.change(deal_id, ReassignDeal(body.owner_id), terms, response)
+        return await deals.handler.answer(deal_id, ReassignDeal(body.owner_id), terms, response)
 
 
 def _add_ends(router: APIRouter, deals: Deals) -> None:
@@ -163,16 +154,18 @@ def _add_ends(router: APIRouter, deals: Deals) -> None:
         """The customer bought."""
         amount = None if body.amount is None else body.amount.money()
         command = WinDeal(body.won_on or deals.today(), amount)
-        return await deals.change(deal_id, command, terms, response)
+        return await deals.handler.answer(deal_id, command, terms, response)
 
     @router.post("/{deal_id}/lost", dependencies=[WRITE])
     async def lose_deal(deal_id: UUID, body: Loss, response: Response, terms: Terms) -> Receipt:
         """The customer did not buy, for a reason of the pipeline."""
-        return await deals.change(deal_id, LoseDeal(body.reason, body.note), terms, response)
+        return await deals.handler.answer(
+            deal_id, LoseDeal(body.reason, body.note), terms, response
+        )
 
     @router.post("/{deal_id}/reopened", dependencies=[WRITE])
     async def reopen_deal(
         deal_id: UUID, body: Reopening, response: Response, terms: Terms
     ) -> Receipt:
         """Work on a deal that was won or lost again."""
-        return await deals.change(deal_id, ReopenDeal(body.stage), terms, response)
+        return await deals.handler.answer(deal_id, ReopenDeal(body.stage), terms, response)

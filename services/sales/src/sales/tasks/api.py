@@ -12,7 +12,7 @@ from crm_chassis.http.handling import Handler
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import Receipt, following
-from crm_chassis.http.terms import CommandTerms, Terms, etag
+from crm_chassis.http.terms import Terms, etag
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -46,6 +46,7 @@ class TaskAnswer(BaseModel):
     due_on: date
     opened_at: datetime
     done_at: datetime | None  # None: it is open
+    reason: str | None  # why nobody needed to do it; None: it is open, or somebody did it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,6 @@ class Tasks:
 
     handler: Handler[TaskCommand, Task | None]
     pool: asyncpg.Pool
-
-    async def change(
-        self, task_id: UUID, command: TaskCommand, terms: CommandTerms, response: Response
-    ) -> Receipt:
-        receipt = await self.handler.handle(task_id, command, terms)
-        response.headers["ETag"] = etag(receipt.version)
-        return receipt
 
 
 def tasks_routes(tasks: Tasks) -> APIRouter:
@@ -72,14 +66,15 @@ def tasks_routes(tasks: Tasks) -> APIRouter:
     async def finish_task(task_id: UUID, body: Done, response: Response, terms: Terms) -> Receipt:
         """What was to be done is done."""
         del body
-        return await tasks.change(task_id, FinishTask(), terms, response)
+        return await tasks.handler.answer(task_id, FinishTask(), terms, response)
 
     @router.post("/{task_id}/owner", dependencies=[WRITE])
     async def reassign_task(
         task_id: UUID, body: NewOwner, response: Response, terms: Terms
     ) -> Receipt:
         """Let somebody else do it."""
-        return await tasks.change(task_id, ReassignTask(body.owner_id), terms, response)
+        command = ReassignTask(body.owner_id)
+        return await tasks.handler.answer(task_id, command, terms, response)
 
     return router
 

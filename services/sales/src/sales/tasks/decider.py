@@ -35,6 +35,14 @@ class Kind(StrEnum):
     ROTTING_DEAL = "rotting-deal"  # call the customer: the deal has stood in its stage for too long
 
 
+class Reason(StrEnum):
+    """Why nobody needs to do it any more."""
+
+    DEAL_MOVED = "deal-moved"
+    DEAL_WON = "deal-won"
+    DEAL_LOST = "deal-lost"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenTask:
     task_id: UUID
@@ -51,11 +59,18 @@ class FinishTask:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseTask:
+    """Nobody needs to do it any more. One that is done, or was never opened, is left alone."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class ReassignTask:
     owner_id: UUID
 
 
-TaskCommand = OpenTask | FinishTask | ReassignTask
+TaskCommand = OpenTask | FinishTask | CloseTask | ReassignTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,8 @@ def decide(command: TaskCommand, state: Task | None) -> tuple[TaskEvent, ...]:
         case FinishTask():
             task = _still_open(state)
             return (TaskDone(task_id=task.task_id, customer_id=task.customer_id),)
+        case CloseTask(reason=reason):
+            return () if state is None or state.done else (_closed(state, reason),)
         case ReassignTask(owner_id=owner_id):
             return _reassign(_still_open(state), owner_id)
         case _:
@@ -122,6 +139,10 @@ def _open(command: OpenTask, state: Task | None) -> tuple[TaskEvent, ...]:
             due_on=command.due_on,
         ),
     )
+
+
+def _closed(task: Task, reason: Reason) -> TaskDone:
+    return TaskDone(task_id=task.task_id, customer_id=task.customer_id, reason=reason)
 
 
 def _reassign(task: Task, owner_id: UUID) -> tuple[TaskEvent, ...]:

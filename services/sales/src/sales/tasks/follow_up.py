@@ -1,4 +1,4 @@
-"""Follow-up: what the owner of a deal that rots is to do."""
+"""Follow-up: what the owner of a deal that rots is to do, until the deal goes on."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from uuid import UUID
 
 from crm_chassis.deciding.decider import Directive, opened_by
 from crm_chassis.deciding.reaction import Reaction
-from crm_events.sales import DealRotted
+from crm_events.sales import DealLost, DealRotted, DealStageChanged, DealWon
 
-from sales.tasks.decider import TASKS, Kind, OpenTask
+from sales.tasks.decider import TASKS, CloseTask, Kind, OpenTask, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import tzinfo
 
     from crm_chassis.log.logged import LoggedEvent
 
 FOLLOW_UP: Final = UUID("5e0d3a86-4c3b-5f0e-8b52-3f5d9c1a7e64")
 DUE_AFTER: Final = timedelta(days=1)
+REASONS: Final = {
+    DealStageChanged.type: Reason.DEAL_MOVED,
+    DealWon.type: Reason.DEAL_WON,
+    DealLost.type: Reason.DEAL_LOST,
+}
 
 
 def follow_up(time_zone: tzinfo) -> Reaction:
@@ -38,5 +43,17 @@ def follow_up(time_zone: tzinfo) -> Reaction:
             due_on=logged.occurred_at.astimezone(time_zone).date() + DUE_AFTER,
         )
         return [Directive(TASKS, task_id, command)]
+
+    @reaction.on_stream(DealStageChanged, DealWon, DealLost)
+    def close_tasks(
+        logged: LoggedEvent[Any], before: Sequence[LoggedEvent[Any]]
+    ) -> Iterable[Directive[Any, Any]]:
+        """What takes the mark from a deal that rotted closes what was to be done about it."""
+        command = CloseTask(REASONS[logged.type])
+        return [
+            Directive(TASKS, opened_by(FOLLOW_UP, one), command)
+            for one in before
+            if one.type == DealRotted.type
+        ]
 
     return reaction

@@ -32,6 +32,7 @@ task = Table(
     Column("due_on", Date, nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False),
     Column("done_at", DateTime(timezone=True), nullable=True),
+    Column("reason", Text, nullable=True),
 )
 Index("task_by_day", task.c.due_on, task.c.task_id)
 Index("task_of_owner", task.c.owner_id, task.c.due_on, task.c.task_id)
@@ -57,6 +58,7 @@ class TaskRow:
     due_on: date
     opened_at: datetime
     done_at: datetime | None = None
+    reason: str | None = None  # why nobody needed to do it
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,14 @@ def open_task(row: TaskRow | None, logged: LoggedEvent[TaskOpened]) -> TaskRow |
 
 @todo.on(TaskDone)
 def finish_task(row: TaskRow | None, logged: LoggedEvent[TaskDone]) -> TaskRow | None:
-    return row and replace(row, version=logged.stream_version, done_at=logged.occurred_at)
+    if row is None:
+        return None
+    return replace(
+        row,
+        version=logged.stream_version,
+        done_at=logged.occurred_at,
+        reason=logged.event.reason,
+    )
 
 
 @todo.on(TaskReassigned)

@@ -1,0 +1,19 @@
+"""Messages that are part of a trace."""
+
+from __future__ import annotations
+
+from alembic import op
+from crm_chassis.migrations import apply_chassis
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    apply_chassis(op, "v8")  # pyright: ignore[reportArgumentType]  # a module that stands for one
+
+
+def downgrade() -> None:
+    raise NotImplementedError("a log is never taken back")
