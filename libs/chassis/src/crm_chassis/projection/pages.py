@@ -26,9 +26,10 @@ W = TypeVar("W")
 
 PAGE_ROWS: Final = 5_000
 LOOK_BEHIND_SECONDS: Final = 1.0
-FEWEST_ROWS: Final = 50
 LONGEST_WRITE_SECONDS: Final = 0.05
 """A write holds a transaction id, and that holds every tail back."""
+FEWEST_ROWS: Final = 500
+"""Where so few take that long it is the machine: smaller pages would only be more of them."""
 
 
 class Wants(NamedTuple):
