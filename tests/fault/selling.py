@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 from crm_chassis.apikeys import keep_key, new_api_key
+from crm_chassis.ids import new_id
 
 from tests.fault.back_office import BackOffice, back_office
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 SOON_SECONDS: Final = 30.0
 OWNER: Final = UUID(int=0xB0B)
 SLOW, HASTY = "slow", "hasty"  # in pipelines.json: where nothing rots, and after two seconds
-SOMEBODY: Final = "select customer_id from person where linked_into is null limit 1"
 BEGUN: Final = "select count(*) from projection_checkpoint where name = any($1::text[])"
 FOLLOWING: Final = ("hand-over", "follow-up")
 INTENTS: Final = """
@@ -144,21 +144,35 @@ class Sales:
 @asynccontextmanager
 async def selling(world: World) -> AsyncGenerator[Sales]:
     """Sales at work while the body runs; it has told of all that it knew."""
-    async with world.database("contacts") as contacts:
-        customer = await contacts.fetchval(SOMEBODY)
+    customer = await _somebody(world)
     async with (
         back_office() as office,
         world.standby("sales", "run", "1", more=office.settings()) as process,
+        _caller(world, process, "deals:write") as http,
     ):
-        key = new_api_key()
-        async with world.database("sales") as connection:
-            await keep_key(connection, key, name="fault", scopes=["deals:write"])
-        headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(
-            base_url=process.service.url, headers=headers, timeout=10
-        ) as http:
-            sales = Sales(world, process, office, http, customer)
-            await sales.follows()
-            await sales.win()
-            await sales.told()
-            yield sales
+        sales = Sales(world, process, office, http, customer)
+        await sales.follows()
+        await sales.win()
+        await sales.told()
+        yield sales
+
+
+async def _somebody(world: World) -> UUID:
+    """A person of whom no load tells: what is sold counts, and the judge knows nothing of it."""
+    known_by = [{"namespace": "mail", "value": f"{new_id()}@shop.test"}]
+    async with _caller(world, world.collector, "people:write") as http:
+        answer = await http.post("/people", json={"identifiers": known_by})
+    customer = UUID(answer.raise_for_status().json()["customer_id"])
+    world.notes.sold_to.add(customer)
+    return customer
+
+
+@asynccontextmanager
+async def _caller(world: World, process: Process, scope: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of a process with a key of its own for this scope."""
+    key = new_api_key()
+    async with world.database(process.service.name) as connection:
+        await keep_key(connection, key, name="fault", scopes=[scope])
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=process.service.url, headers=headers, timeout=10) as http:
+        yield http
