@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from crm_chassis.ids import new_id
 from crm_chassis.log.position import START
 from crm_chassis.projection.pages import FEWEST_ROWS, LONGEST_WRITE_SECONDS, PAGE_ROWS, Pages
@@ -47,7 +49,8 @@ async def test_a_page_that_was_read_before_pages_grew_is_not_taken_for_the_end_o
     await probe.count(new_id(), 1, 2, 3, 4, 5)
     models, pages = [sums_model()], Pages(probe.pool)
     pages._rows = 2
-    first = await pages.next(START, models)  # the next one is being read
+    first = await pages.next(START, models)
+    await asyncio.sleep(0)  # the next one is being read
 
     pages._rows = PAGE_ROWS
     second = await pages.next(first.end, models)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,12 +18,19 @@ from crm_chassis.projection.model import Projection
 from crm_chassis.projection.parking import key_text
 from crm_chassis.projection.retrying import about
 from probe import Counted
-from summing import DIGITS, SUMS, Digit, Sum, catch_up, digits_model, projector, sums_model
+from summing import (
+    DIGITS,
+    SUMS,
+    Digit,
+    Sum,
+    at_work,
+    catch_up,
+    digits_model,
+    projector,
+    sums_model,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from crm_chassis.projection.projector import Projector
     from probe import Probe
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -68,18 +74,6 @@ async def numbers_of(probe: Probe, customer: UUID) -> str | None:
 async def parked_keys(probe: Probe) -> dict[str, int]:
     """Key and how many events wait there."""
     return {one.key: one.events for one in await parked.list_parked(probe.pool)}
-
-
-@asynccontextmanager
-async def at_work(runner: Projector) -> AsyncIterator[None]:
-    """The owner runs while the body does."""
-    stop = asyncio.Event()
-    running = asyncio.create_task(runner.run(stop, beat=lambda: None))
-    try:
-        yield
-    finally:
-        stop.set()
-        await running
 
 
 async def ask(probe: Probe, what: parked.Ask, projection: str, key: str | None) -> list[str]:
