@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.fault.world import World
 
 PRICE: Final = Decimal("1.00")
+AT_ONCE: Final = 500
+"""A transaction that stays open holds every tail back, and what waits for that waits for nobody."""
 APPEND: Final = """
 insert into log (epoch, recorded_at, stream_id, version, event_id, type, schema_version,
                  partition_key, occurred_at, topic, partition, data)
@@ -54,8 +56,11 @@ async def append(
         told = _data(world, id_, customer, numbers[n], padding=padding)
         data.append(json.dumps(told if n >= bad else {**told, "total": "no money"}))
     partitions = [partition_of(customer, PARTITIONS) for customer in customers]
+    rows = [*zip(ids, customers, partitions, data, strict=True)]
     async with world.database("contacts") as contacts:
-        await contacts.execute(APPEND, ids, list(customers), partitions, data, at, TOPIC)
+        for n in range(0, len(rows), AT_ONCE):
+            columns = map(list, zip(*rows[n : n + AT_ONCE], strict=True))
+            await contacts.execute(APPEND, *columns, at, TOPIC)
     for bearer, number in zip(bearers, numbers, strict=True):
         world.load.accepted[bearer].append(Sent(bearer, number, "purchase", at, PRICE))
     world.timeline.note(f"{len(ids)} purchases appended, {bad} of them unreadable")
@@ -65,7 +70,7 @@ async def append(
 async def mend(world: World, customers: Sequence[UUID], ids: Sequence[UUID]) -> None:
     """The next release reads them: here, they become what this one reads.
 
-    `ids` are all events of these customers, in order, one for each.
+    `ids` are the first events of these customers, in order, one for each.
     """
     seen: Counter[UUID] = Counter()
     data = []

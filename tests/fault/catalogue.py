@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.faults import (
+    deciding,
     effects,
     full_disk,
     groups,
@@ -38,6 +39,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     *restore.FAULTS,
     *leaders.FAULTS,
     *effects.FAULTS,
+    *deciding.FAULTS,
     *rebuilds.FAULTS,
 )
 

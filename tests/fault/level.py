@@ -24,6 +24,9 @@ where p.name = 'main' and l.sequence is null and l.topic is not null
 HEARD_BY_NOBODY: Final = frozenset({BANDS.name})
 DUE: Final = "select count(*) from engagement where due_at is not null"
 KEYS: Final = "select count(*) from subject_key"
+MARKED: Final = """
+select topic, partition, sequence from inbox_mark where sequence > 0 and starts_with(topic, $1)
+"""
 BEHIND: Final = """
 select count(*) from projection_checkpoint c, lateral (
     select 1 from log l where (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp) limit 1) x
@@ -49,9 +52,9 @@ async def _is_level(world: World) -> bool:
             # In the order in which one comes from the other: no load, so what was seen settled
             # stays so.
             if not (
-                await _heard_all(analytics, contacts)
+                await _heard_all(analytics, contacts, of="contacts")
                 and not await analytics.fetchval(DUE)
-                and await _heard_all(contacts, analytics)
+                and await _heard_all(contacts, analytics, of="analytics")
                 and await contacts.fetchval(KEYS) == await analytics.fetchval(KEYS)
             ):
                 return False
@@ -61,7 +64,9 @@ async def _is_level(world: World) -> bool:
         return False
 
 
-async def _heard_all(listener: asyncpg.Connection, publisher: asyncpg.Connection) -> bool:
+async def _heard_all(
+    listener: asyncpg.Connection, publisher: asyncpg.Connection, *, of: str
+) -> bool:
     for connection in (listener, publisher):
         if await connection.fetchval(OWED) or await connection.fetchval(BEHIND):
             return False
@@ -70,8 +75,6 @@ async def _heard_all(listener: asyncpg.Connection, publisher: asyncpg.Connection
     sent = await publisher.fetch(
         "select topic, partition, sequence from relay_sequence where sequence > 0"
     )
-    heard = await listener.fetch(
-        "select topic, partition, sequence from inbox_mark where sequence > 0"
-    )
+    heard = await listener.fetch(MARKED, f"{of}.")
     told = {tuple(row) for row in sent if row["topic"] not in HEARD_BY_NOBODY}
     return told == set(map(tuple, heard))

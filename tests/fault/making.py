@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMAND_SECONDS: Final = 150.0
 NOTHING_MORE: Final[Mapping[str, str]] = {}
 SERVICES: Final = ("contacts", "analytics", "sales")
+PIPELINES: Final = Path(__file__).with_name("pipelines.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,14 @@ class Maker:
 
 
 def _sales(stack: Stack, contacts: Service) -> Service:
-    """Sales with the keys of contacts."""
+    """Sales with the keys of contacts, and pipelines of its own."""
     port = free_port()
     environment = {
         name.replace("CONTACTS_", "SALES_", 1): value
         for name, value in contacts.environment.items()
-    } | {"SALES_DATABASE_URL": stack.service_database("sales"), "SALES_HTTP_PORT": str(port)}
+    } | {
+        "SALES_DATABASE_URL": stack.service_database("sales"),
+        "SALES_HTTP_PORT": str(port),
+        "SALES_PIPELINES": str(PIPELINES),
+    }
     return Service("sales", environment, port, contacts.log.with_name("sales.log"))

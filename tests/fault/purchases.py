@@ -24,6 +24,7 @@ select partition, kafka_offset from relay_sequence where topic = $1 and kafka_of
 """
 SENT: Final = "select partition, sequence from relay_sequence where topic = $1"
 MARKS: Final = "select partition, sequence from inbox_mark where topic = $1"
+MARK_OFFSET: Final = "select kafka_offset from inbox_mark where topic = $1 and partition = $2"
 LOOKS: Final = 3
 BETWEEN: Final = 100
 SENDING_AGAIN: Final = "select count(*) from relay_position where name <> 'main'"
@@ -138,6 +139,16 @@ async def last(world: World, place: TopicPartition) -> ConsumerRecord[bytes, byt
     async with consumer(world) as reader:
         end = (await reader.end_offsets([place]))[place]
         return (await _from(reader, place, end - 1))[-1]
+
+
+async def behind_the_mark(
+    world: World, place: TopicPartition
+) -> list[ConsumerRecord[bytes, bytes]]:
+    """The records of a partition that analytics has not taken, if it has taken any."""
+    async with world.database("analytics") as analytics:
+        offset = await analytics.fetchval(MARK_OFFSET, place.topic, place.partition)
+    async with consumer(world) as reader:
+        return await _from(reader, place, offset + 1)
 
 
 async def _from(

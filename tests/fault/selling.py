@@ -1,4 +1,4 @@
-"""Sales under faults: deals are opened and won, and a back office is told."""
+"""Sales under faults: deals are opened, won and left to rot, and a back office is told."""
 
 from __future__ import annotations
 
@@ -10,20 +10,35 @@ from uuid import UUID
 
 import httpx
 from crm_chassis.apikeys import keep_key, new_api_key
+from crm_chassis.ids import new_id
 
 from tests.fault.back_office import BackOffice, back_office
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.fault.process import Process
     from tests.fault.world import World
 
 SOON_SECONDS: Final = 30.0
 OWNER: Final = UUID(int=0xB0B)
-SOMEBODY: Final = "select customer_id from person where linked_into is null limit 1"
-BEGUN: Final = "select count(*) from projection_checkpoint where name = 'hand-over'"
+SLOW, HASTY = "slow", "hasty"  # in pipelines.json: where nothing rots, and after two seconds
+BEGUN: Final = "select count(*) from projection_checkpoint where name = any($1::text[])"
+FOLLOWING: Final = ("hand-over", "follow-up")
 INTENTS: Final = """
 select count(*) from intent
 where state = any($1::text[]) and content->'data'->>'deal_id' = any($2::text[])
+"""
+EVENTS: Final = """
+select data->>'deal_id', count(*) from log
+where type = $1 and data->>'deal_id' = any($2::text[]) and sequence is null group by 1
+"""
+# Timers are set only by deals of the hasty pipeline; and what rotted is followed up.
+OWED: Final = """
+select (select count(*) from timer) + (
+    select count(*) from log l, projection_checkpoint c
+    where c.name = 'follow-up' and l.type = 'sales.deal.rotted'
+      and (l.epoch, l.xid, l.gp) > (c.epoch, c.xid, c.gp))
 """
 # A claim that nobody settled for a minute is of a process that died: that minute goes by.
 A_MINUTE_LATER: Final = """
@@ -44,9 +59,20 @@ class Sales:
 
     async def win(self) -> str:
         """A deal is opened and won; its id."""
+        deal = await self._open(SLOW)
+        answer = await self.http.post(f"/deals/{deal}/won", json={"won_on": "2026-05-31"})
+        assert answer.status_code == httpx.codes.OK, answer.text
+        self.won.append(deal)
+        return deal
+
+    async def leave(self) -> str:
+        """A deal is opened and left to rot; its id."""
+        return await self._open(HASTY)
+
+    async def _open(self, pipeline: str) -> str:
         body = {
             "customer_id": str(self.customer),
-            "pipeline": "sales",
+            "pipeline": pipeline,
             "title": "Glasses",
             "owner_id": str(OWNER),
             "amount": {"amount": "1200.50", "currency": "EUR"},
@@ -61,11 +87,21 @@ class Sales:
             return answer.status_code == httpx.codes.CREATED
 
         await self.world.until(is_opened, within_seconds=SOON_SECONDS, what="an open deal")
-        deal = str(opened["stream_id"])
-        answer = await self.http.post(f"/deals/{deal}/won", json={"won_on": "2026-05-31"})
-        assert answer.status_code == httpx.codes.OK, answer.text
-        self.won.append(deal)
-        return deal
+        return str(opened["stream_id"])
+
+    async def events(self, kind: str, deals: Sequence[str]) -> dict[str, int]:
+        """How many of a type sales has decided on, by deal."""
+        async with self.world.database("sales") as connection:
+            return dict(await connection.fetch(EVENTS, kind, deals))
+
+    async def followed_up(self) -> None:
+        """Wait until no deal is to rot any more, and nothing is to follow from one that did."""
+
+        async def nothing_owed() -> bool:
+            async with self.world.database("sales") as connection:
+                return not await connection.fetchval(OWED)
+
+        await self.world.until(nothing_owed, within_seconds=SOON_SECONDS, what="what follows")
 
     async def intents(self, *states: str) -> int:
         """How many there are because of the deals that were won here."""
@@ -77,7 +113,7 @@ class Sales:
 
         async def has_begun() -> bool:
             async with self.world.database("sales") as connection:
-                return bool(await connection.fetchval(BEGUN))
+                return bool(await connection.fetchval(BEGUN, FOLLOWING) == len(FOLLOWING))
 
         await self.world.until(has_begun, within_seconds=SOON_SECONDS, what="what follows")
 
@@ -108,21 +144,35 @@ class Sales:
 @asynccontextmanager
 async def selling(world: World) -> AsyncGenerator[Sales]:
     """Sales at work while the body runs; it has told of all that it knew."""
-    async with world.database("contacts") as contacts:
-        customer = await contacts.fetchval(SOMEBODY)
+    customer = await _somebody(world)
     async with (
         back_office() as office,
         world.standby("sales", "run", "1", more=office.settings()) as process,
+        _caller(world, process, "deals:write") as http,
     ):
-        key = new_api_key()
-        async with world.database("sales") as connection:
-            await keep_key(connection, key, name="fault", scopes=["deals:write"])
-        headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(
-            base_url=process.service.url, headers=headers, timeout=10
-        ) as http:
-            sales = Sales(world, process, office, http, customer)
-            await sales.follows()
-            await sales.win()
-            await sales.told()
-            yield sales
+        sales = Sales(world, process, office, http, customer)
+        await sales.follows()
+        await sales.win()
+        await sales.told()
+        yield sales
+
+
+async def _somebody(world: World) -> UUID:
+    """A person of whom no load tells: what is sold counts, and the judge knows nothing of it."""
+    known_by = [{"namespace": "mail", "value": f"{new_id()}@shop.test"}]
+    async with _caller(world, world.collector, "people:write") as http:
+        answer = await http.post("/people", json={"identifiers": known_by})
+    customer = UUID(answer.raise_for_status().json()["customer_id"])
+    world.notes.sold_to.add(customer)
+    return customer
+
+
+@asynccontextmanager
+async def _caller(world: World, process: Process, scope: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of a process with a key of its own for this scope."""
+    key = new_api_key()
+    async with world.database(process.service.name) as connection:
+        await keep_key(connection, key, name="fault", scopes=[scope])
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=process.service.url, headers=headers, timeout=10) as http:
+        yield http

@@ -11,10 +11,13 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from crm_chassis.deciding.timers import RANG
 from crm_chassis.effects.intent import ADD as MEAN
 from crm_chassis.effects.sending import CLAIM, DIED, SETTLE
 from crm_chassis.inbox.taking import TAKE
 from crm_chassis.log.append import APPEND_FACTS, APPEND_STREAMS
+from crm_chassis.log.entries import Statement
+from crm_chassis.log.statements import followed
 from crm_chassis.log.together import APPEND_EACH
 from crm_chassis.projection.checkpoints import MOVE as PROJECTION_MOVE
 from crm_chassis.projection.projector import MOVE_IDLE
@@ -61,6 +64,8 @@ async def rows(database: str) -> list[int]:
 
 
 FOLDED = f"with w0 as ({PROJECTION_MOVE}"
+REACTED = followed(Statement(APPEND_STREAMS, ()), (), fence=Statement(PROJECTION_MOVE, ())).sql
+RINGS = followed(Statement(APPEND_STREAMS, ()), (), fence=Statement(RANG, ())).sql
 OF_THE_PRODUCT = {
     APPEND_FACTS,
     APPEND_STREAMS,
@@ -90,6 +95,13 @@ OF_THE_PRODUCT = {
 )
 def test_a_point_knows_the_products_own_statement_and_no_other(what, statements):
     assert {sql for sql in OF_THE_PRODUCT if is_of(what, sql)} == set(statements)
+
+
+@pytest.mark.parametrize(
+    ("what", "statement"), [("reaction.append", REACTED), ("timer.ring", RINGS)]
+)
+def test_a_point_knows_an_append_by_its_fence(what, statement):
+    assert {sql for sql in {*OF_THE_PRODUCT, REACTED, RINGS} if is_of(what, sql)} == {statement}
 
 
 @pytest.mark.parametrize("transaction", [False, True])

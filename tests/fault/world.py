@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -55,6 +56,7 @@ class Notes:
     judged_to: dict[TopicPartition, int] = field(default_factory=dict)  # offsets already read
     unknown_types: list[str] = field(default_factory=list)  # which no projection here names
     made_anew: set[str] = field(default_factory=set)  # topics that begin at offset 0 again
+    sold_to: set[UUID] = field(default_factory=set)  # customers of whom no load tells
 
 
 @dataclass

@@ -119,9 +119,16 @@ async def catch_up(runner: Projector) -> None:
 @asynccontextmanager
 async def worker(probe: Probe, *models: Any) -> AsyncIterator[None]:
     """A worker that folds these models meanwhile."""
+    async with at_work(projector(probe, *models)):
+        yield
+
+
+@asynccontextmanager
+async def at_work(runner: Projector) -> AsyncIterator[None]:
+    """It runs while the body does."""
     stop = asyncio.Event()
     async with asyncio.timeout(150), asyncio.TaskGroup() as tasks:
-        tasks.create_task(projector(probe, *models).run(stop, beat=lambda: None))
+        tasks.create_task(runner.run(stop, beat=lambda: None))
         try:
             yield
         finally:

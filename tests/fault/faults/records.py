@@ -1,4 +1,4 @@
-"""Single records that are not what they ought to be: a stranger's, another truth."""
+"""Single records that are not what they ought to be: a stranger's, a spoilt one, another truth."""
 
 from __future__ import annotations
 
@@ -42,6 +42,28 @@ async def unreadable(world: World, _: random.Random) -> None:
     assert await purchases.unreadable(world) >= before + len(partitions), "nobody has met them"
 
 
+async def own_unreadable(world: World, rng: random.Random) -> None:
+    """One of the relay's records has lost its number: hold until it is sent again."""
+    before = await purchases.unreadable(world)
+    async with frozen(*world.members):
+        await world.acknowledged(3 * AFTERWARDS)
+        heard, sent = await purchases.heard(world), await purchases.sent(world)
+        cut = rng.choice([n for n in sorted(sent) if sent[n] > heard.get(n, 0) + 1 > 1])
+        place = TopicPartition(TOPIC, cut)
+        async with frozen(await world.holder("contacts")):
+            # The last: of the first ones a member may have been sent some as it was frozen.
+            *before_it, last = await purchases.behind_the_mark(world, place)
+            await purchases.delete_before(world, {place: last.offset + 1})
+            spoilt = purchases.with_header(last, "ce_sequence", b"\xff")
+            await purchases.send(world, place, [*before_it, spoilt])
+    await purchases.one_stands(world, cut)
+    assert await purchases.unreadable(world) > before, "nobody has met it"
+    holding = await purchases.told_of(world, "kith_inbox_holding")
+    assert set(holding) == {cut}, f"{set(holding)} hold, {cut} is to"
+    missing = dict(last.headers)["ce_sequence"].decode()
+    await world.command("contacts", "republish", "--topic", TOPIC, "--from", missing)
+
+
 async def diverged(world: World, rng: random.Random) -> None:
     """A number of the publisher's is given to another event as well: what an operator does then."""
     place = TopicPartition(TOPIC, rng.choice(sorted(await purchases.sent(world))))
@@ -82,6 +104,8 @@ async def _written_behind_its_like(world: World, place: TopicPartition) -> int:
 FAULTS: Final = (
     Fault("topics.unreadable", "Records of a stranger, without a number, in every partition.",
           unreadable, weight=1),
+    Fault("topics.own-unreadable", "A record of the relay's whose number cannot be read: hold.",
+          own_unreadable, weight=1),
     Fault("topics.diverged", "The mark's number with another event: stop, cut, republish.",
           diverged, weight=1),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from tests.fault.timeline import unnoted
 
 STATEMENTS: Final = {
     # What the product's own statement holds and no other; a test holds them against the product.
+    # Whatever may stand in the place of "...".
     "collector.append": (
         "insert into log (epoch, recorded_at, stream_id",
         "from log_append(",
@@ -21,6 +22,10 @@ STATEMENTS: Final = {
     "relay.move": ("update relay_position p",),
     "inbox.take": ("update inbox_mark m",),
     "projection.move": ("with w0 as (\nupdate projection_checkpoint set",),
+    "reaction.append": (
+        "with w0 as (\nupdate projection_checkpoint set...select r.*, assert_moved(",
+    ),
+    "timer.ring": ("with w0 as (delete from timer where stream_id...select r.*, assert_moved(",),
     "effect.mean": ("insert into intent (",),
     "effect.claim": ("update intent i set state = 'claimed'",),
     "effect.settle": ("update intent set state = $3",),
@@ -38,7 +43,7 @@ class Where(Enum):
 
 def is_of(what: str, sql: str) -> bool:
     """Is this the statement of that name?"""
-    return any(part in sql for part in STATEMENTS[what])
+    return any(all(part in sql for part in one.split("...")) for one in STATEMENTS[what])
 
 
 class NotReachedError(AssertionError):

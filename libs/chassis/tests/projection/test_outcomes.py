@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import aiokafka.errors as kafka
 import pytest
 from crm_chassis.ids import new_id
-from crm_chassis.log.tail import head
 from crm_chassis.projection import parked
-from crm_chassis.projection.checkpoints import standing_at
 from crm_chassis.projection.parking import key_text
 from probe import Counted
-from summing import SUMS, Projection, Sum, projector, sums_model
+from summing import SUMS, Projection, Sum, at_work, level, projector, sums_model
 
 if TYPE_CHECKING:
     import asyncpg
@@ -57,13 +54,8 @@ class LosesAnswers:
 
 
 async def run_to_the_end(probe: Probe, runner: Projector) -> None:
-    stop = asyncio.Event()
-    running = asyncio.create_task(runner.run(stop, beat=lambda: None))
-    async with asyncio.timeout(60):
-        while await standing_at(probe.pool, "sums", 1) < await head(probe.pool):
-            await asyncio.sleep(0.01)
-    stop.set()
-    await running
+    async with at_work(runner):
+        await level(probe, "sums")
 
 
 async def folded(probe: Probe) -> dict[UUID, str]:
@@ -157,9 +149,10 @@ async def test_after_a_commit_that_nobody_heard_of_the_checkpoint_is_asked_first
     for keyed in runner._keyed.values():
         keyed._pool = pool
 
-    await run_to_the_end(probe, runner)
-    await probe.count(ann, 3)
-    await run_to_the_end(probe, runner)
+    async with at_work(runner):
+        await level(probe, "sums")
+        await probe.count(ann, 3)
+        await level(probe, "sums")
 
     assert pool.lost == 2
     assert await folded(probe) == {ann: "[1, 2, 3]"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,12 +18,19 @@ from crm_chassis.projection.model import Projection
 from crm_chassis.projection.parking import key_text
 from crm_chassis.projection.retrying import about
 from probe import Counted
-from summing import DIGITS, SUMS, Digit, Sum, catch_up, digits_model, projector, sums_model
+from summing import (
+    DIGITS,
+    SUMS,
+    Digit,
+    Sum,
+    at_work,
+    catch_up,
+    digits_model,
+    projector,
+    sums_model,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from crm_chassis.projection.projector import Projector
     from probe import Probe
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -70,23 +76,20 @@ async def parked_keys(probe: Probe) -> dict[str, int]:
     return {one.key: one.events for one in await parked.list_parked(probe.pool)}
 
 
-@asynccontextmanager
-async def at_work(runner: Projector) -> AsyncIterator[None]:
-    """The owner runs while the body does."""
-    stop = asyncio.Event()
-    running = asyncio.create_task(runner.run(stop, beat=lambda: None))
-    try:
-        yield
-    finally:
-        stop.set()
-        await running
-
-
 async def ask(probe: Probe, what: parked.Ask, projection: str, key: str | None) -> list[str]:
     """What came of it, by key."""
     answers, left = await parked.ask(probe.pool, what, projection, key, by="ada", within_s=60)
     assert not left
     return [outcome for _, outcome in answers]
+
+
+async def asked_again(probe: Probe, key: str | None) -> asyncio.Task[list[str]]:
+    """A retry that was asked for, and that nobody has answered."""
+    asking = asyncio.create_task(ask(probe, "retry", "sums", key))
+    async with asyncio.timeout(20):
+        while await probe.pool.fetchval("select count(*) from parked_key where asked is null"):
+            await asyncio.sleep(0.01)
+    return asking
 
 
 async def test_a_key_that_cannot_be_folded_waits_and_the_others_go_on(probe: Probe) -> None:
@@ -229,10 +232,7 @@ async def test_between_the_parts_of_a_long_retry_others_are_folded(
     await probe.count(ann, 99, 1, 2, 3, 4)
     await catch_up(projector(probe, sums_model()))
     runner = projector(probe, mended_model())
-    asking = asyncio.create_task(ask(probe, "retry", "sums", key_text((ann,))))
-    async with asyncio.timeout(60):
-        while await probe.pool.fetchval("select count(*) from parked_key where asked is null"):
-            await asyncio.sleep(0.01)
+    asking = await asked_again(probe, key_text((ann,)))
     await probe.count(bob, 7)
 
     await runner.turn()
@@ -243,6 +243,26 @@ async def test_between_the_parts_of_a_long_retry_others_are_folded(
     assert part == ("[99, 1]", "[7]")
     assert await asking == ["5 events were folded"]
     assert await numbers_of(probe, ann) == "[99, 1, 2, 3, 4]"
+
+
+async def test_what_is_asked_of_many_keys_leaves_the_folds_their_turn(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "LONGEST_S", 0.0)
+    ann, bob, eve = new_id(), new_id(), new_id()
+    await probe.count(ann, 99)
+    await probe.count(bob, 99)
+    await catch_up(projector(probe, sums_model()))
+    runner = projector(probe, mended_model())
+    asking = await asked_again(probe, None)
+    await probe.count(eve, 7)
+
+    await runner.turn()
+    still, folded = len(await parked_keys(probe)), await numbers_of(probe, eve)
+    await runner.turn()
+
+    assert (still, folded) == (1, "[7]")
+    assert await asking == ["1 events were folded"] * 2
 
 
 async def test_what_fails_again_waits_on_behind_what_went(probe: Probe) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -26,9 +27,11 @@ W = TypeVar("W")
 
 PAGE_ROWS: Final = 5_000
 LOOK_BEHIND_SECONDS: Final = 1.0
-FEWEST_ROWS: Final = 50
 LONGEST_WRITE_SECONDS: Final = 0.05
 """A write holds a transaction id, and that holds every tail back."""
+FEWEST_ROWS: Final = 500
+"""Where so few take that long it is the machine: smaller pages would only be more of them."""
+WRITES_LOOKED_AT: Final = 5
 
 
 class Wants(NamedTuple):
@@ -73,9 +76,13 @@ class Weighed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of the log as the models at one position want them; `rows` counts all of them."""
+    """Rows of the log as the models at one position want them; `rows` counts all of them.
+
+    `full`: as many as were asked for, so there may be more.
+    """
 
     rows: int
+    full: bool
     end: Position
     recorded_at: datetime
     events: Sequence[asyncpg.Record] = ()  # of the types that models decode
@@ -115,6 +122,7 @@ class Pages:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._rows = PAGE_ROWS
+        self._costs: dict[str, deque[float]] = {}  # by model: seconds a row, of its last writes
         self._ahead: dict[_Wanted, asyncio.Task[Page | None]] = {}
         self._last = START
         self._looked_at = float("-inf")
@@ -127,7 +135,7 @@ class Pages:
         reading = self._ahead.pop((position, _names(models), until), None)
         page = None if reading is None else await reading
         page = page or await self._read(position, models, until)
-        if page is not None and page.rows >= self._rows:
+        if page is not None and page.full:
             reading = asyncio.create_task(self._read(page.end, models, until))
             self._ahead[page.end, _names(models), until] = reading
         return page
@@ -135,7 +143,7 @@ class Pages:
     async def behind(self, page: Page) -> int:
         """How many rows the log has behind a page; looks at most once a second."""
         now = time.monotonic()
-        if page.rows < self._rows:
+        if not page.full:
             self._last = page.end
         elif now - self._looked_at >= LOOK_BEHIND_SECONDS:
             self._looked_at = now
@@ -149,12 +157,18 @@ class Pages:
         wanted = {(position, _names(models), until) for position, models in standing.items()}
         await give_up([self._ahead.pop(one) for one in self._ahead.keys() - wanted])
 
-    def fit(self, seconds: float, rows: int) -> None:
-        """Shrink pages whose write took too long, let them grow again when it did not."""
-        if seconds > LONGEST_WRITE_SECONDS:
-            self._rows = max(FEWEST_ROWS, min(self._rows, rows) // 2)
-        elif self._rows < PAGE_ROWS:
-            self._rows = min(PAGE_ROWS, self._rows + self._rows // 4)
+    def fit(self, model: str, seconds: float, rows: int) -> None:
+        """Have pages be no larger than each model can write in 50 ms; one has written so many rows.
+
+        What a row costs the quickest of its last writes tell: on a machine under load any write
+        takes long, and pages that shrank for that would fall behind for good.
+        """
+        if rows < FEWEST_ROWS:
+            return
+        costs = self._costs.setdefault(model, deque(maxlen=WRITES_LOOKED_AT))
+        costs.append(seconds / rows)
+        fitting = int(LONGEST_WRITE_SECONDS / max(map(min, self._costs.values())))
+        self._rows = max(FEWEST_ROWS, min(PAGE_ROWS, fitting))
 
     async def _read(
         self, position: Position, models: Sequence[Model], until: Position
@@ -163,18 +177,20 @@ class Pages:
         glancing = [model for model in models if isinstance(model, GlanceModel)]
         decoding = [model for model in models if not isinstance(model, GlanceModel)]
         page: Page | None = None
+        most = self._rows
         if decoding:
             types = sorted({QUARANTINED, *(kind for model in decoding for kind in model.types)})
-            rows = await read_page(self._pool, position, limit=self._rows, types=types, until=until)
+            rows = await read_page(self._pool, position, limit=most, types=types, until=until)
             if not rows:
                 return None
             last = rows[-1]
-            page = Page(last["rows"], position_of(last), last["recorded_at"], rows)
+            count = last["rows"]
+            page = Page(count, count >= most, position_of(last), last["recorded_at"], rows)
         if glancing:
             found = await read_glances(
                 self._pool,
                 position,
-                limit=self._rows if page is None else page.rows,
+                limit=most if page is None else page.rows,
                 types=sorted({kind for model in glancing for kind in model.types}),
                 with_id=sorted({kind for model in glancing for kind in model.with_id}),
                 with_data=sorted({kind for model in glancing for kind in model.with_data}),
@@ -188,7 +204,8 @@ class Pages:
                 for model in glancing
                 if (one := Weighed.of(model, found.glances)) is not None
             }
-            page = Page(found.rows, found.end, found.recorded_at, events, weighed)
+            full = found.rows >= most
+            page = Page(found.rows, full, found.end, found.recorded_at, events, weighed)
         return page
 
 

@@ -236,7 +236,7 @@ class Projector:
                 raise
             await self._stop(model, error, page.since(model, self._wants[_name(model)]))
             return
-        self._pages.fit(wrote, page.rows)
+        self._pages.fit(model.name, wrote, page.rows)
         self._at[_name(model)] = replace(self._at[_name(model)], position=page.end)
         metrics.PROJECTION_EVENTS.labels(projection=model.name).inc(events)
         metrics.PROJECTION_BATCH_SECONDS.labels(projection=model.name).observe(

@@ -28,17 +28,22 @@ LOOK_EVERY_S: Final = 0.5
 KEYS_A_TURN: Final = 20
 EVENTS_AT_ONCE: Final = 1_000
 """Of a key, before the folds have their turn: what is asked never holds them up for long."""
+LONGEST_S: Final = 0.25
+"""Of all keys together, likewise: those that it does not suffice for are done in later turns."""
 
 ASKED: Final = """
 select projection, version, key, asked, asked_by from parked_key
 where asked is not null and (projection, version) in (select * from unnest($1::text[], $2::int[]))
 order by asked_at, key limit $3
 """
+# The limit inside: of many that wait only the next are looked up in the log.
 EVENTS: Final = f"""
 select {COLUMNS}, l.data::text as data
-from parked_event p join log l on (l.epoch, l.xid, l.gp) = (p.epoch, p.xid, p.gp)
-where p.projection = $1 and p.version = $2 and p.key = $3
-order by l.epoch, l.xid, l.gp limit $4
+from (select p.epoch, p.xid, p.gp from parked_event p
+      where p.projection = $1 and p.version = $2 and p.key = $3
+      order by p.epoch, p.xid, p.gp limit $4) p
+join log l on (l.epoch, l.xid, l.gp) = (p.epoch, p.xid, p.gp)
+order by l.epoch, l.xid, l.gp
 """  # noqa: S608  # constants only
 DONE: Final = """
 delete from parked_event p using unnest($4::int[], $5::text[], $6::bigint[]) as u(epoch, xid, gp)
@@ -80,7 +85,7 @@ class Retrying:
         self._pool = pool
         self._log = log
         self._looked_at = float("-inf")
-        self._folded: dict[tuple[str, int, str], int] = {}  # of keys whose retry goes on
+        self._folded: dict[tuple[str, int, str], int] = {}  # of keys that are not done yet
 
     async def answer(
         self, keyed: Mapping[tuple[str, int], Keyed[Any]], at: Mapping[tuple[str, int], Standing]
@@ -89,22 +94,27 @@ class Retrying:
 
         Raises an error with SQLSTATE KM001 when another owner moved a checkpoint.
         """
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         if not keyed or now - self._looked_at < LOOK_EVERY_S:
             return
         names, versions = [name for name, _ in keyed], [version for _, version in keyed]
         if any(one.parked for one in keyed.values()):
             await self._pool.execute(HAS_COME, names, versions)
-        rows = await self._pool.fetch(ASKED, names, versions, KEYS_A_TURN)
-        before, self._folded = self._folded, {}
-        for row in rows:
-            name, version, key = row["projection"], row["version"], row["key"]
-            place, model = (name, version, key), (name, version)
-            asked = _Asked(self._pool, self._log, keyed[model], at[model], row)
-            folded = await asked.do(before.get(place, 0))
+        asked = {
+            (row["projection"], row["version"], row["key"]): row
+            for row in await self._pool.fetch(ASKED, names, versions, KEYS_A_TURN)
+        }
+        self._folded = {place: self._folded.get(place, 0) for place in asked}
+        for place, row in asked.items():
+            model = place[:2]
+            one = _Asked(self._pool, self._log, keyed[model], at[model], row)
+            folded = await one.do(self._folded.pop(place))
             if folded is not None:
                 self._folded[place] = folded
-        if len(rows) < KEYS_A_TURN and not self._folded:
+            if loop.time() - now >= LONGEST_S:
+                break
+        if len(asked) < KEYS_A_TURN and not self._folded:
             self._looked_at = now
 
 
