@@ -86,7 +86,7 @@ async def ask(probe: Probe, what: parked.Ask, projection: str, key: str | None) 
 async def asked_again(probe: Probe, key: str | None) -> asyncio.Task[list[str]]:
     """A retry that was asked for, and that nobody has answered."""
     asking = asyncio.create_task(ask(probe, "retry", "sums", key))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await probe.pool.fetchval("select count(*) from parked_key where asked is null"):
             await asyncio.sleep(0.01)
     return asking
