@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import asyncpg
@@ -149,14 +148,14 @@ async def reading(bench: Bench) -> AsyncIterator[Sequence[Contestant]]:
 
 def definition() -> str:
     """The model that comes with analytics."""
-    return resources.files("analytics.engagement.models").joinpath("engagement.v1.json").read_text()
+    return load_model(None, CONTRACT).definition
 
 
 def a_new_model(folder: Path) -> Path:
     """The same under a name that never scored here."""
     name = f"rebuilt-{next(_rounds)}"
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({**json.loads(definition()), "name": name}))
+    path.write_text(json.dumps({**json.loads(definition()), "name": name, "version": 1}))
     return path
 
 
