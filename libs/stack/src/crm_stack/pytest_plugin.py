@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 _FIXTURES = frozenset({"stack", "database", "kafka", "redis"})
 _MARKERS = ("connected", "e2e", "fault")
 _NAME_CHARACTERS = 40
-_POSTGRES_SETTINGS = {"fsync": "off"}
-"""Tests kill the server, none cuts the power; and who drops a database waits for the disk."""
+_POSTGRES_SETTINGS = {"fsync": "off", "autovacuum": "off"}
+"""Tests kill the server, none cuts the power; and who drops a database waits for the disk.
+
+Autovacuum comes by once a minute, at any moment of any test: what it learns of one test's rows
+plans the queries of the next.
+"""
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads these options in its own pytest_configure
