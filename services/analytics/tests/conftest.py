@@ -39,8 +39,8 @@ select exists (select from log l, projection_checkpoint c
 HEAR = """
 insert into log (epoch, occurred_at, recorded_at, heard_at, sequence, version, schema_version,
                  partition, stream_id, event_id, partition_key, type, topic, data)
-select 1, u.occurred_at, u.recorded_at, now(), u.sequence, 1, 1, 0, u.event_id, u.event_id,
-       u.partition_key, u.type, u.topic, u.data::json
+select (select max(epoch) from log_epoch), u.occurred_at, u.recorded_at, now(), u.sequence, 1, 1,
+       0, u.event_id, u.event_id, u.partition_key, u.type, u.topic, u.data::json
 from unnest($1::timestamptz[], $2::timestamptz[], $3::bigint[], $4::uuid[], $5::uuid[],
             $6::text[], $7::text[], $8::text[])
     as u(occurred_at, recorded_at, sequence, event_id, partition_key, type, topic, data)
