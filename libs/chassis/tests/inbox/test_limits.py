@@ -25,11 +25,12 @@ def test_full_batches_grow_while_statements_are_short() -> None:
     assert pace.records == MOST
 
 
-def test_a_short_statement_of_few_records_says_nothing_of_larger_ones() -> None:
+@pytest.mark.parametrize("seconds", [0.001, 0.045])
+def test_a_statement_of_few_records_says_nothing_of_larger_ones(seconds: float) -> None:
     pace = Pace()
     before = pace.records
 
-    pace.note(3, 0.001)
+    pace.note(3, seconds)
 
     assert pace.records == before
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-FEWEST: Final = 50
+FEWEST: Final = 500
+"""Where so few take long it is the machine: smaller batches would only be more of them."""
 MOST: Final = 5_000
 FIRST: Final = 1_000
 
@@ -21,8 +22,8 @@ class Pace:
         self.records = FIRST
 
     def note(self, records: int, seconds: float) -> None:
-        """A statement wrote that many records in that time."""
-        if seconds > LONG_S:
+        """A statement wrote that many records in that time; of few it says nothing of more."""
+        if seconds > LONG_S and records >= FEWEST:
             self.records = max(FEWEST, min(self.records, records) * 7 // 10)
         elif seconds < SHORT_S and records >= self.records * 9 // 10:
             self.records = min(MOST, self.records * 5 // 4)
