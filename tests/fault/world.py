@@ -15,7 +15,9 @@ import asyncpg
 import httpx
 import psutil
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from crm_chassis.clock import utc_now
+from crm_events.topics import HEARD_BY
 from crm_stack.kafka import Kafka
 from crm_stack.kafka_cluster import KafkaCluster
 from crm_stack.postgres import Postgres
@@ -35,8 +37,6 @@ MEMBERS: Final = ("a", "b", "c")
 HISTORY: Final = timedelta(days=80)
 POLL_SECONDS: Final = 0.1
 TAKEN_OVER_SECONDS: Final = 30.0
-HEARD_PARTITIONS: Final = 36
-"""Of the three topics of contacts that analytics hears, twelve each."""
 AWAY: Final = (
     OSError,
     httpx.HTTPError,
@@ -263,19 +263,30 @@ class World:
     async def taken_over(self, frozen: Process, who: str) -> None:
         """Wait until others do what a frozen relay, inbox or projection did."""
         service = frozen.service.name
+        heard = await self._heard_partitions()
 
         async def leads() -> bool:
             return await self.holder(service) is not frozen
 
         async def has_its_partitions() -> bool:
             others = [one for one in self.members if one is not frozen]
-            return sum([await one.partitions() for one in others]) == HEARD_PARTITIONS
+            return sum([await one.partitions() for one in others]) == heard
 
         if who in ("relay", "projection"):
             await self.until(leads, within_seconds=TAKEN_OVER_SECONDS, what="another's lead")
         elif who == "inbox":
             what = "the partitions' others"
             await self.until(has_its_partitions, within_seconds=TAKEN_OVER_SECONDS, what=what)
+
+    async def _heard_partitions(self) -> int:
+        """Of the topics that analytics hears, those that there are: sales makes its own."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            present = set(await admin.list_topics())
+        finally:
+            await admin.close()
+        return sum(one.partitions for one in HEARD_BY["analytics"] if one.name in present)
 
     async def until(
         self,
