@@ -9,7 +9,7 @@ import asyncio
 import sys
 from functools import partial
 
-from analytics.bootstrap import HEARS, SERVICE, Core
+from analytics.bootstrap import SERVICE, Core
 from analytics.settings import AnalyticsSettings
 from crm_chassis.commands import settings_or_exit
 from crm_chassis.database import close_pool, open_pool
@@ -19,6 +19,7 @@ from crm_chassis.lease import Lease
 from crm_chassis.lifecycle import Supervisor, run_until_signalled
 from crm_chassis.logs import configure_logs
 from crm_chassis.projection.projector import Projector
+from crm_events.topics import HEARD_BY
 
 APPLICATION_NAME = f"{SERVICE} scores"
 
@@ -44,7 +45,7 @@ async def run(settings: AnalyticsSettings, group: str, stop: asyncio.Event) -> b
         pool=pool,
         bootstrap=settings.kafka_bootstrap,
         service=group,
-        topics=list(HEARS),
+        topics=[topic.name for topic in HEARD_BY[SERVICE]],
         instance=settings.instance,
         wake=core.wakeups.signal,
     )

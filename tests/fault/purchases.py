@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -32,37 +32,28 @@ SENDING_AGAIN: Final = "select count(*) from relay_position where name <> 'main'
 
 async def delete_topic(world: World) -> None:
     """Delete it; whoever publishes to it makes it anew."""
-    admin = await _admin(world)
-    try:
+    async with world.admin() as admin:
         await admin.delete_topics([TOPIC])
         for _ in range(100):
             if TOPIC not in await admin.list_topics():
                 break
             await asyncio.sleep(0.05)
-    finally:
-        await admin.close()
     world.notes.made_anew.add(TOPIC)
     world.timeline.note(f"{TOPIC} deleted")
 
 
 async def there(world: World) -> bool:
     """Has Kafka this topic?"""
-    admin = await _admin(world)
-    try:
+    async with world.admin() as admin:
         return TOPIC in await admin.list_topics()
-    finally:
-        await admin.close()
 
 
 async def delete_before(world: World, ends: dict[TopicPartition, int]) -> None:
     """Cut partitions: the records below these offsets are gone."""
-    admin = await _admin(world)
-    try:
+    async with world.admin() as admin:
         await admin.delete_records(
             {tp: RecordsToDelete(before_offset=end) for tp, end in ends.items()}
         )
-    finally:
-        await admin.close()
     cut = ", ".join(f"{tp.partition} below {end}" for tp, end in sorted(ends.items()))
     world.timeline.note(f"{TOPIC} cut: {cut}")
 
@@ -209,9 +200,3 @@ async def consumer(world: World) -> AsyncGenerator[AIOKafkaConsumer]:
         yield consumer
     finally:
         await consumer.stop()
-
-
-async def _admin(world: World) -> AIOKafkaAdminClient:
-    admin = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
-    await admin.start()
-    return admin

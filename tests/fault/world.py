@@ -244,6 +244,16 @@ class World:
             raise
         await connection.close()
 
+    @asynccontextmanager
+    async def admin(self) -> AsyncGenerator[AIOKafkaAdminClient]:
+        """A client that looks after Kafka's topics, past every proxy."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
+
     async def holder(self, service: str) -> Process:
         """The process that holds the service's lease: it relays and folds."""
         candidates = [each for each in self.processes if each.service.name == service]
@@ -263,29 +273,25 @@ class World:
     async def taken_over(self, frozen: Process, who: str) -> None:
         """Wait until others do what a frozen relay, inbox or projection did."""
         service = frozen.service.name
-        heard = await self._heard_partitions()
 
         async def leads() -> bool:
             return await self.holder(service) is not frozen
 
-        async def has_its_partitions() -> bool:
-            others = [one for one in self.members if one is not frozen]
-            return sum([await one.partitions() for one in others]) == heard
-
         if who in ("relay", "projection"):
             await self.until(leads, within_seconds=TAKEN_OVER_SECONDS, what="another's lead")
         elif who == "inbox":
-            what = "the partitions' others"
+            heard, what = await self._heard_partitions(), "the partitions' others"
+            others = [one for one in self.members if one is not frozen]
+
+            async def has_its_partitions() -> bool:
+                return sum([await one.partitions() for one in others]) == heard
+
             await self.until(has_its_partitions, within_seconds=TAKEN_OVER_SECONDS, what=what)
 
     async def _heard_partitions(self) -> int:
         """Of the topics that analytics hears, those that there are: sales makes its own."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
+        async with self.admin() as admin:
             present = set(await admin.list_topics())
-        finally:
-            await admin.close()
         return sum(one.partitions for one in HEARD_BY["analytics"] if one.name in present)
 
     async def until(

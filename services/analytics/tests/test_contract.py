@@ -8,7 +8,6 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from analytics.bootstrap import HEARS
 from analytics.buying.buying import buying
 from analytics.customers.groups import fold_links, link_key
 from analytics.customers.links import links
@@ -23,12 +22,12 @@ from crm_events.analytics import ScoreMoved
 from crm_events.errors import UnknownVersionError
 from crm_events.examples import SUBJECT, load, released
 from crm_events.sales import DealWon
-from crm_events.topics import CONTRACT
+from crm_events.topics import CONTRACT, HEARD_BY
 from heard import DAY, LANDMARK, customer, logged
 
 model = load_model(None, CONTRACT)
 EXAMPLES = {each: logged(load(*each).recorded()) for each in released()}
-HEARD = [each for each in EXAMPLES if CONTRACT.by_type[each[0]].name in HEARS]
+HEARD = [each for each in EXAMPLES if CONTRACT.by_type[each[0]] in HEARD_BY["analytics"]]
 
 
 @pytest.mark.parametrize("released_type", [e for e in HEARD if e[0] in model.types], ids=str)

@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from analytics.bootstrap import HEARS
 from crm_chassis.inbox.consumer import FETCH_MAX_WAIT_MS, PARTITION_FETCH_BYTES
 from crm_chassis.inbox.loop import Inbox
 from crm_chassis.inbox.pace import MOST
 from crm_chassis.inbox.taking import TAKE
-from crm_events.topics import PURCHASES
+from crm_events.topics import HEARD_BY, PURCHASES
 
 from tests.bench.bare_inbox import AT_ONCE, POLL_MS, arguments, consumer_of, place
 from tests.bench.bench import Bench
@@ -52,7 +51,7 @@ def contestants(keys: Keys) -> Contestants:
                     pool=pool,
                     bootstrap=bench.kafka,
                     service=f"bench-{time.monotonic_ns()}",
-                    topics=list(HEARS),
+                    topics=[topic.name for topic in HEARD_BY["analytics"]],
                     instance="1",
                     wake=lambda: None,
                 )

@@ -21,7 +21,7 @@ from crm_chassis.lease import Lease
 from crm_chassis.process import health_of, process_pool, run_process
 from crm_chassis.projection.building import Folded
 from crm_chassis.restore.recovering import Recovering
-from crm_events.topics import CONTRACT, HEARD_BY
+from crm_events.topics import CONTRACT
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 SERVICE: Final = "analytics"
 MIGRATIONS: Final = "analytics:migrations"
 REDIS_TIMEOUT_S: Final = 2.0
-HEARS: Final = tuple(topic.name for topic in HEARD_BY[SERVICE])
 
 
 @dataclass(frozen=True, slots=True)

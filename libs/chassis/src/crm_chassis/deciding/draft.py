@@ -60,7 +60,6 @@ class _Stream(Generic[S]):
     timers: frozenset[Timer]  # as it was read
     partition_key: UUID | None
     read: Sequence[LoggedEvent[Any]]
-    event_ids: frozenset[UUID]  # of those that were read
     events: list[NewEvent] = field(default_factory=list[NewEvent])
 
 
@@ -105,7 +104,8 @@ class Draft:
 
     async def holds(self, decider: Decider[Any, Any], stream_id: UUID, event_id: UUID) -> bool:
         """Was this event in the stream when it was read?"""
-        return event_id in (await self._read(decider, stream_id)).event_ids
+        stream = await self._read(decider, stream_id)
+        return any(logged.event_id == event_id for logged in stream.read)
 
     async def set_by(
         self, decider: Decider[Any, Any], stream_id: UUID, timer: Timer
@@ -211,5 +211,5 @@ def _folded(decider: Decider[Any, S], loaded: Sequence[LoggedEvent[Any]]) -> _St
     for logged in loaded:
         state = decider.evolve(state, logged.event, logged.occurred_at)
         version, key = logged.stream_version, logged.partition_key
-    timers, event_ids = frozenset(decider.timers(state)), frozenset(e.event_id for e in loaded)
-    return _Stream(decider, version, state, timers, key, loaded, event_ids)
+    timers = frozenset(decider.timers(state))
+    return _Stream(decider, version, state, timers, key, loaded)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crm_chassis.log.logged import LoggedEvent
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 
 @dataclass
@@ -43,14 +44,16 @@ class Following(Generic[T]):
         [Callable[[LoggedEvent[Any]], Iterable[T]]], Callable[[LoggedEvent[Any]], Iterable[T]]
     ]:
         """Ask the decorated function about events of these classes: no clock, no id, no I/O."""
+        return self._asking(self._functions, events)
 
-        def register(
-            function: Callable[[LoggedEvent[Any]], Iterable[T]],
-        ) -> Callable[[LoggedEvent[Any]], Iterable[T]]:
+    def _asking(self, functions: dict[str, F], events: Iterable[type[Event]]) -> Callable[[F], F]:
+        """Put the decorated function among these, for events that no function is asked about."""
+
+        def register(function: F) -> F:
             for event in events:
                 if event.type in self.types:
                     raise TypeError(f"{self.name} is told of {event.type} twice")
-                self._functions[event.type] = function
+                functions[event.type] = function
             return function
 
         return register

@@ -32,15 +32,7 @@ class Reaction(Following[Directive[Any, Any]]):
 
         In the order of their versions, and not opened. So what follows is what the log says.
         """
-
-        def register(function: OfStream) -> OfStream:
-            for event in events:
-                if event.type in self.types:
-                    raise TypeError(f"{self.name} is told of {event.type} twice")
-                self._of_streams[event.type] = function
-            return function
-
-        return register
+        return self._asking(self._of_streams, events)
 
     def asks_for_stream(self, logged: LoggedEvent[Any]) -> bool:
         """Is the stream of such an event to be read?"""

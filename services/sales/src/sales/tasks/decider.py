@@ -93,10 +93,9 @@ def decide(command: TaskCommand, state: Task | None) -> tuple[TaskEvent, ...]:
         case OpenTask():
             return _open(command, state)
         case FinishTask():
-            task = _still_open(state)
-            return (TaskDone(task_id=task.task_id, customer_id=task.customer_id),)
+            return (_done(_still_open(state), None),)
         case CloseTask(reason=reason):
-            return () if state is None or state.done else (_closed(state, reason),)
+            return () if state is None or state.done else (_done(state, reason),)
         case ReassignTask(owner_id=owner_id):
             return _reassign(_still_open(state), owner_id)
         case _:
@@ -141,7 +140,7 @@ def _open(command: OpenTask, state: Task | None) -> tuple[TaskEvent, ...]:
     )
 
 
-def _closed(task: Task, reason: Reason) -> TaskDone:
+def _done(task: Task, reason: Reason | None) -> TaskDone:
     return TaskDone(task_id=task.task_id, customer_id=task.customer_id, reason=reason)
 
 
