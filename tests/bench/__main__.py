@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
 import logging
 import os
 import sys
@@ -12,8 +10,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import uvloop
-from crm_chassis.lifecycle import GARBAGE_AFTER
+from crm_chassis.event_loop import event_loop
 from crm_chassis.logs import configure_logs
 from rich.console import Console
 from rich.traceback import Traceback
@@ -128,10 +125,8 @@ def main() -> None:
     if arguments.page:
         write_page(load(DOCS / RESULTS), DOCS)
         return
-    # As `crm_chassis.lifecycle` runs a service: Kith's parts and the bare drivers alike.
-    gc.freeze()
-    gc.set_threshold(GARBAGE_AFTER, 20, 50)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    # Kith's parts and the bare drivers alike.
+    with event_loop() as runner:
         broken = runner.run(run(arguments, rows, console))
     if broken:
         console.print(f"[red]Broken: {', '.join(broken)}")

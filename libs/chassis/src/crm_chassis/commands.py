@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
@@ -10,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from crm_chassis.database import close_pool, open_pool
 from crm_chassis.errors import is_dependency_error
+from crm_chassis.event_loop import event_loop
 from crm_chassis.logs import configure_logs, safe_text
 from crm_chassis.settings import ServiceSettings, UnsafeSettingsError, load_settings
 
@@ -54,7 +54,8 @@ def with_database(
             await close_pool(pool)
 
     try:
-        asyncio.run(worked())
+        with event_loop() as runner:
+            runner.run(worked())
     except Exception as error:
         if not is_dependency_error(error):
             raise

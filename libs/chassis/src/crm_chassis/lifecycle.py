@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -11,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
-import uvloop
 
 from crm_chassis import metrics
 from crm_chassis.database import pause
 from crm_chassis.errors import backoff, is_dependency_error
+from crm_chassis.event_loop import event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -27,8 +26,6 @@ LONGEST_STOP_S: Final = 12.0
 
 STALL_S: Final = 30.0
 BEAT_S: Final = 1.0
-GARBAGE_AFTER: Final = 20_000
-"""Objects made before the youngest are searched for cycles; a few MB."""
 
 SETTLED_S: Final = 10.0
 """A loop that ran for so long begins its back-off anew."""
@@ -191,9 +188,5 @@ def run_until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, bool
             running.add_signal_handler(number, stop.set)
         return await main(stop)
 
-    # Events pass through as tuples, without cycles: looking for garbage after every 700 objects
-    # takes a quarter of a worker's time. What the start made stays to the end.
-    gc.freeze()
-    gc.set_threshold(GARBAGE_AFTER, 20, 50)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with event_loop() as runner:
         return 0 if runner.run(signalled()) else 1

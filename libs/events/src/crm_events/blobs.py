@@ -13,7 +13,6 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 _NONCE_CHARACTERS: Final = 16  # base64 of 12 bytes needs no padding
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-_FROM_URL: Final = str.maketrans("-_", "+/")
 
 
 class BlobError(Exception):
@@ -38,7 +37,7 @@ def decrypt(key: bytes, blob: str, associated: bytes) -> bytes:
     nonce, dot, sealed = blob.partition(".")
     if not dot or len(nonce) != _NONCE_CHARACTERS:
         raise BlobError("not a nonce and a ciphertext")
-    text = (nonce + sealed).translate(_FROM_URL)
+    text = (nonce + sealed).replace("-", "+").replace("_", "/")
     try:
         raw = a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
         return AESGCM(key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], associated)

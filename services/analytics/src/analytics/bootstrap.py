@@ -102,8 +102,8 @@ class Core(SharedCore):
 
     @property
     def read_models(self) -> tuple[ReadModel, ...]:
-        # A page is folded in this order: who sees a score sees what else came with it.
-        return (self.links, buying, *self.scores)
+        # A page is folded in this order. Buying habits, read once a day, would hold up scores.
+        return (self.links, *self.scores, buying)
 
 
 def application(
