@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import MutableMapping
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -15,6 +17,7 @@ from crm_chassis.clock import utc_now
 from crm_chassis.inbox import consumer
 from crm_chassis.inbox.marks import read_marks
 from crm_chassis.inbox.member import POLL_LIMIT_S
+from structlog.testing import capture_logs
 from wire import AT, PATIENCE_S, Wire, event_id, message, until
 
 
@@ -413,6 +416,29 @@ async def test_a_replica_that_comes_back_under_its_name_takes_its_partitions_up_
 
     for partition in range(4):
         assert await wire.heard(partition) == expected(6, partition)
+
+
+async def test_members_come_and_go_where_nothing_was_ever_published(wire: Wire) -> None:
+    """The group knows no offset of such a partition; that is no reason to leave it."""
+    await wire.create(partitions=12)
+    with capture_logs() as lines:
+        async with wire.running("a"):
+            for _ in range(3):
+                async with wire.running("b"):
+                    await until_claimed(lines, 6)
+                await until_claimed(lines, 12)
+
+
+async def until_claimed(lines: list[MutableMapping[str, Any]], partitions: int) -> None:
+    """Wait until a member claims so many, and forget what was told before; none may reopen."""
+
+    async def claimed() -> bool:
+        told = [(line["event"], line.get("partitions")) for line in lines]
+        assert "inbox.reopening" not in dict(told)
+        return ("inbox.claimed", partitions) in told
+
+    await until(claimed)
+    lines.clear()
 
 
 async def test_what_a_member_had_is_taken_by_the_others_as_soon_as_it_ends(

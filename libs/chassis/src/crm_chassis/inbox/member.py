@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from crm_chassis import metrics, tracing
 from crm_chassis.database import pause
@@ -99,7 +104,8 @@ class Member:
                 await asyncio.sleep(0)  # let it go out before the next records are decided
         except OffsetOutOfRangeError as error:
             await self._rewind(error)
-        except IllegalStateError:
+        except (IllegalStateError, NoOffsetForPartitionError):
+            # Of partitions that were assigned during the poll: where to begin is not said yet.
             if self._turn == self._assignment.turn:
                 raise
         except KafkaError:
