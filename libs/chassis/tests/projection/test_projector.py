@@ -89,6 +89,26 @@ async def test_without_the_compare_and_set_the_zombie_would_count_twice(probe, m
     assert await probe.pool.fetchval("select total from sums") == 10
 
 
+async def test_a_page_is_folded_in_the_order_in_which_models_are_given(probe):
+    """Also where the table of checkpoints has them in another one."""
+    folded: list[str] = []
+
+    def noting(name: str) -> BatchModel:
+        async def fold(_: asyncpg.Pool, __: Sequence[LoggedEvent[Any]]) -> Sequence[Statement]:
+            folded.append(name)
+            return ()
+
+        return BatchModel(name=name, version=1, types=(Counted.type,), fold=fold)
+
+    for names in (("a", "b", "c"), ("c", "a", "b")):
+        await probe.count(new_id(), 1)
+        folded.clear()
+
+        await catch_up(projector(probe, *map(noting, names)))
+
+        assert folded == list(names)
+
+
 @pytest.mark.usefixtures("tables")
 async def test_a_batch_model_that_raises_stops_and_no_other(probe):
     async def fold(pool: asyncpg.Pool, logged: Sequence[LoggedEvent[Any]]) -> list[Statement]:

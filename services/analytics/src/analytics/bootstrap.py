@@ -102,7 +102,7 @@ class Core(SharedCore):
 
     @property
     def read_models(self) -> tuple[ReadModel, ...]:
-        # A page is folded in this order. Buying habits, read once a day, would hold up scores.
+        # A page is folded in this order, and scores are what somebody waits for.
         return (self.links, *self.scores, buying)
 
 

@@ -159,14 +159,15 @@ async def register(pool: asyncpg.Pool, models: Sequence[Model]) -> None:
 async def standings(
     pool: asyncpg.Pool, models: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], Standing]:
-    """Where models stand, by name and version; those that never ran are missing."""
+    """Where models stand, in the order of `models`; those that never ran are missing."""
     names, versions = [name for name, _ in models], [version for _, version in models]
-    return {
+    found = {
         (row["name"], row["version"]): Standing(
             position_of(row), row["term"], row["rests"], row["built"]
         )
         for row in await pool.fetch(CHECKPOINTS, names, versions)
     }
+    return {model: found[model] for model in models if model in found}
 
 
 async def standing_at(pool: asyncpg.Pool, name: str, version: int) -> Position:
