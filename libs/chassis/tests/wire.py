@@ -38,6 +38,11 @@ def event_id(partition: int, number: int, branch: str = "") -> UUID:
     return uuid5(IDS, f"event {branch}{partition} {number}")
 
 
+def expected(last: int, partition: int = 0) -> list[tuple[int, UUID]]:
+    """What the log holds of a partition of which everything was taken up to a number."""
+    return [(number, event_id(partition, number)) for number in range(1, last + 1)]
+
+
 def message(
     partition: int, number: int, *, branch: str = "", data: str = "", **headers: bytes | None
 ) -> Message:

@@ -26,11 +26,7 @@ from crm_chassis.kafka_consumer import close
 from crm_chassis.log import epochs
 from crm_stack.stack import Stack
 from faststream.kafka import KafkaBroker
-from wire import PATIENCE_S, Wire, event_id, message, until
-
-
-def expected(last: int, partition: int = 0) -> list[tuple[int, object]]:
-    return [(number, event_id(partition, number)) for number in range(1, last + 1)]
+from wire import PATIENCE_S, Wire, expected, message, until
 
 
 @pytest.fixture(autouse=True)
