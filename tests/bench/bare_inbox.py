@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from crm_chassis.inbox.rows import SEPARATOR
 from crm_events.contacts import OrderCompleted
 from crm_events.topics import PURCHASES
 
@@ -59,7 +60,8 @@ def arguments(polled: Polled, marks: Marks) -> tuple[Any, ...]:
         _array(",".join([str(row.partition) for row in rows])), _array(sequences),
         ids, streams, _array(versions), each,
         b",".join([row.key for row in rows]).decode(), _array(occurred), _array(recorded),
-        [row.value.decode() for row in rows], [None] * len(rows), [None] * len(moves),
+        SEPARATOR.encode().join([row.value for row in rows]).decode(),
+        SEPARATOR * (len(rows) - 1), [None] * len(moves),
     )  # fmt: skip
 
 

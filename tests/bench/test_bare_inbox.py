@@ -56,7 +56,7 @@ def test_the_bare_statement_is_given_what_the_inbox_gives_it():
     }
     records = [one for these in polled.values() for one in these]
     before = {place: Mark(*mark, offset=0) for place, mark in marks.items()}
-    batch = taking.Batch(records, [row_of(hear(one)) for one in records], before)
+    batch = taking.Batch.of(records, [row_of(hear(one)) for one in records], before)
 
     given = arguments(polled, marks)
 

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from crm_chassis.inbox.envelope import _quick as quick
-from crm_chassis.inbox.envelope import as_text, envelope
+from crm_chassis.inbox.envelope import as_text, envelope, quick_envelopes
 from crm_events.codec import read_headers, to_record
 from crm_events.envelope import Recorded
 from crm_events.errors import BadEnvelopeError, UnreadableRecordError
@@ -78,7 +77,27 @@ def test_what_the_relay_writes_is_read_as_the_codec_reads_it(event: Recorded) ->
 def test_an_ordinary_record_is_read_the_quick_way() -> None:
     key, _, headers = to_record(EXAMPLE, publisher="probe")
 
-    assert quick(key, headers) is not None
+    assert quick_envelopes([key], [headers]) is not None
+
+
+@given(st.lists(recorded, min_size=1, max_size=8), st.data())
+def test_records_read_together_are_what_each_is_alone(events, data) -> None:
+    each = [to_record(event, publisher="probe") for event in events]
+    keys = [key for key, _, _ in each]
+    headers: list[Headers] = [list(written) for _, _, written in each]
+    if data.draw(st.booleans(), "is one otherwise"):
+        one = headers[data.draw(st.integers(0, len(headers) - 1))]
+        at = data.draw(st.integers(0, len(one) - 1))
+        less = [[(one[at][0], None)], [(one[at][0], data.draw(st.binary(max_size=40)))], []]
+        one[at : at + data.draw(st.integers(1, 3))] = data.draw(st.sampled_from(less))
+
+    together = quick_envelopes(keys, headers)
+
+    if together is None:
+        alone = [quick_envelopes([key], [one]) for key, one in zip(keys, headers, strict=True)]
+        assert None in alone
+    else:
+        assert together == [envelope(*one) for one in zip(keys, headers, strict=True)]
 
 
 @pytest.mark.parametrize("names", [("ce_id", "ce_subject"), ("ce_time", "ce_recordedtime")])

@@ -35,7 +35,7 @@ def record(number: int, *, spoilt: str | None = None) -> ConsumerRecord[bytes, b
 async def heard(pool: asyncpg.Pool, *records: ConsumerRecord[bytes, bytes]) -> None:
     await take_up(pool, {PLACE: 0})
     rows = [row_of(hear(each)) for each in records]
-    await take(pool, Batch(list(records), rows, {PLACE: NOTHING_TAKEN}))
+    await take(pool, Batch.of(records, rows, {PLACE: NOTHING_TAKEN}))
 
 
 async def row(pool: asyncpg.Pool, sequence: int = 2) -> Any:

@@ -33,7 +33,7 @@ def batch_of(
     *records: ConsumerRecord[bytes, bytes], before: dict[TopicPartition, Mark] | None = None
 ) -> Batch:
     rows = [row_of(hear(each)) for each in records]
-    return Batch(records, rows, before or {ONE: NOTHING_TAKEN, TWO: NOTHING_TAKEN})
+    return Batch.of(records, rows, before or {ONE: NOTHING_TAKEN, TWO: NOTHING_TAKEN})
 
 
 async def sequences(pool: asyncpg.Pool) -> list[tuple[int, int]]:
@@ -187,7 +187,8 @@ async def test_without_the_comparison_the_same_interleaving_takes_records_twice(
         (b"\xff\xfe", "the value is not UTF-8"),
         (b'{"a":"\0"}', "the value holds a NUL"),
         (b"not json", "PostgreSQL refuses it: 22P02"),
-        (b"", "PostgreSQL refuses it: 22P02"),
+        (b"", "there is no value"),
+        (b'{"a":1}\x1e{}', "the value is not JSON: it holds U+001E"),
         (b"[1,", "PostgreSQL refuses it: 22P02"),
         (b'{"a":NaN}', "PostgreSQL refuses it: 22P02"),
         (b'{"a":1}\x01', "PostgreSQL refuses it: 22P02"),

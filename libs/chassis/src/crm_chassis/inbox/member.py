@@ -27,7 +27,7 @@ from crm_chassis.inbox.consumer import check_member, first_offsets, member_id
 from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.reading import BEGINNING, Phase, Reading
 from crm_chassis.inbox.reporting import report, silence
-from crm_chassis.inbox.rows import hear, row_of
+from crm_chassis.inbox.rows import hear_each
 from crm_chassis.inbox.taking import Batch, Taken, is_lost, take, taken_of
 from crm_chassis.inbox.waiting import beating
 from crm_chassis.tracing import Operation
@@ -266,7 +266,7 @@ class Member:
 
     async def _gather(self, stop: asyncio.Event) -> Batch:
         """Poll and decide while a statement is under way, at most what the next may write."""
-        batch = Batch([], [], {})
+        batch = Batch()
         try:
             await self._gather_into(batch, stop)
         except BaseException:
@@ -293,14 +293,11 @@ class Member:
     ) -> None:
         """Add to the batch what is taken; moves the mark in memory."""
         reading = self.readings[tp]
-        heard = [hear(record) for record in records]
+        heard = hear_each(records)
         mark = reading.mark
         step = reading.advance(heard, now=time.monotonic())
         if step.taken:
-            batch.before.setdefault(tp, mark)
-            for index in step.taken:
-                batch.records.append(heard[index].record)
-                batch.rows.append(row_of(heard[index]))
+            batch.add(tp, mark, [heard[index] for index in step.taken])
         report(tp, reading, step)
         await self._seek(tp, step.seek)
 

@@ -12,7 +12,7 @@ import orjson
 from crm_events.codec import read_headers
 from crm_events.errors import BadEnvelopeError, UnreadableRecordError
 
-from crm_chassis.inbox.envelope import Envelope, as_text, envelope
+from crm_chassis.inbox.envelope import Envelope, as_text, envelope, quick_envelopes
 from crm_chassis.log.logged import QUARANTINED
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 NOT_UUID_KEYS: Final = UUID("0f5c1f0e-6d0b-5c1a-9b63-5a0c1f7d2e48")
 """Namespace of the partition keys derived from record keys that are no UUID."""
+
+SEPARATOR: Final = "\x1e"
+"""Between the values of a batch, which are one text; JSON has no place for it."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_MS: Final = 253_402_300_799_000  # the year 9999
@@ -68,20 +71,36 @@ def hear(record: ConsumerRecord[bytes, bytes]) -> Heard:
     return Heard(record.offset, read.sequence, read.event_id, record, read)
 
 
+def hear_each(records: Sequence[ConsumerRecord[bytes, bytes]]) -> list[Heard]:
+    """Read the envelopes of some records; never raises."""
+    read = quick_envelopes(
+        [record.key for record in records], [record.headers for record in records]
+    )
+    if read is None:
+        return [hear(record) for record in records]
+    return [
+        Heard(record.offset, each.sequence, each.event_id, record, each)
+        for record, each in zip(records, read, strict=True)
+    ]
+
+
 def row_of(heard: Heard) -> Row | Aside:
     """The row of a record whose number is readable, or what is kept of it and why."""
     record, read = heard.record, heard.envelope
     if not isinstance(read, Envelope):
         return set_aside(record, str(read))
     value = record.value
-    if value is None:
+    if not value:
         return set_aside(record, "there is no value")
     if b"\0" in value:
         return set_aside(record, "the value holds a NUL")
     try:
-        return Row(record.topic, record.partition, record.offset, read, value.decode())
+        data = value.decode()
     except UnicodeDecodeError:
         return set_aside(record, "the value is not UTF-8")
+    if SEPARATOR in data:
+        return set_aside(record, "the value is not JSON: it holds U+001E")
+    return Row(record.topic, record.partition, record.offset, read, data)
 
 
 def set_aside(record: ConsumerRecord[bytes, bytes], reason: str) -> Aside:

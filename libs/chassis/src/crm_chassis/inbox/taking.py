@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 from aiokafka import TopicPartition
@@ -13,13 +13,15 @@ from asyncpg import PostgresError
 from crm_chassis import metrics
 from crm_chassis.errors import LOST, is_refused_value, sqlstate
 from crm_chassis.inbox.admission import Mark
-from crm_chassis.inbox.rows import Aside, Row, set_aside
+from crm_chassis.inbox.rows import SEPARATOR, Aside, Row, row_of, set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import asyncpg
     from aiokafka import ConsumerRecord
+
+    from crm_chassis.inbox.rows import Heard
 
 REFUSED_CLASSES: Final = ("22", "54")
 """SQLSTATE classes of a value that PostgreSQL does not take: data, and program limits."""
@@ -63,7 +65,8 @@ select now(), guard.epoch,
        unnest(string_to_array($23, ','))::uuid, unnest(string_to_array($24, ','))::uuid,
        unnest($25::text::int[]), unnest($26::text::int[]),
        unnest(string_to_array($27, ','))::uuid, unnest($28::text::timestamptz[]),
-       unnest($29::text::timestamptz[]), unnest($30::text[])::json, unnest($31::text[])::json
+       unnest($29::text::timestamptz[]), unnest(string_to_array($30, E'\\x1e'))::json,
+       unnest(string_to_array($31, E'\\x1e', ''))::json
 from guard
 """
 
@@ -77,16 +80,35 @@ _logger = structlog.stdlib.get_logger(__name__)
 class Batch:
     """Records to take, in order, and the marks they were decided on, by partition."""
 
-    records: list[ConsumerRecord[bytes, bytes]]
-    rows: list[Row | Aside]
-    before: dict[TopicPartition, Mark]
+    records: list[ConsumerRecord[bytes, bytes]] = field(default_factory=list)
+    rows: list[Row | Aside] = field(default_factory=list)
+    before: dict[TopicPartition, Mark] = field(default_factory=dict)
+    last: dict[TopicPartition, Row] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[ConsumerRecord[bytes, bytes]],
+        rows: Sequence[Row | Aside],
+        before: Mapping[TopicPartition, Mark],
+    ) -> Self:
+        """Records that were decided on `before`."""
+        last = {TopicPartition(row.topic, row.partition): row for row in map(_row, rows)}
+        return cls(list(records), list(rows), dict(before), last)
+
+    def add(self, tp: TopicPartition, mark: Mark, taken: Sequence[Heard]) -> None:
+        """Records of one partition, at least one, that were decided on `mark`."""
+        self.before.setdefault(tp, mark)
+        self.records.extend(each.record for each in taken)
+        self.rows.extend(map(row_of, taken))
+        self.last[tp] = _row(self.rows[-1])
 
     def split(self) -> tuple[Batch, Batch]:
         """Two halves, the second decided on the marks that the first leaves."""
         middle = len(self.rows) // 2
-        first = Batch(self.records[:middle], self.rows[:middle], self.before)
+        first = Batch.of(self.records[:middle], self.rows[:middle], self.before)
         between = {**self.before, **first.after()}
-        return first, Batch(self.records[middle:], self.rows[middle:], between)
+        return first, Batch.of(self.records[middle:], self.rows[middle:], between)
 
     def after(self) -> dict[TopicPartition, Mark]:
         """The marks of this batch's partitions when it is written."""
@@ -97,17 +119,17 @@ class Batch:
                 row.offset,
                 self.before[tp].history_until,
             )
-            for tp, row in self._last().items()
+            for tp, row in self.last.items()
         }
 
     def recorded(self) -> dict[TopicPartition, str]:
         """When the publisher recorded the last of this batch, by partition, ISO 8601."""
-        return {tp: row.envelope.recorded_at for tp, row in self._last().items()}
+        return {tp: row.envelope.recorded_at for tp, row in self.last.items()}
 
     def news_after(self, tp: TopicPartition) -> int | None:
         """The number behind which news begins, where it does within these rows."""
         before = self.before[tp]
-        if before.offset >= before.history_until:
+        if not before.offset < before.history_until <= self.last[tp].offset:
             return None
         news = (
             row.envelope.sequence - 1
@@ -115,14 +137,6 @@ class Batch:
             if (row.topic, row.partition) == tp and row.offset >= before.history_until
         )
         return next(news, None)
-
-    def _last(self) -> dict[TopicPartition, Row]:
-        last: dict[TopicPartition, Row] = {}
-        for row in map(_row, reversed(self.rows)):
-            last.setdefault(TopicPartition(row.topic, row.partition), row)
-            if len(last) == len(self.before):
-                break
-        return last
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +247,8 @@ def _log_columns(rows: Sequence[Row | Aside]) -> tuple[Any, ...]:
         known_topics, known_types, _literal(topic_numbers), _literal(type_numbers),
         _literal(map(str, partitions)), _literal(map(str, sequences)),
         ",".join(event_ids), ",".join(streams), _literal(versions), _literal(schemas),
-        ",".join(keys), _literal(occurred), _literal(recorded), data, meta,
+        ",".join(keys), _literal(occurred), _literal(recorded),
+        SEPARATOR.join(data), SEPARATOR.join([each or "" for each in meta]),
     )  # fmt: skip
 
 
