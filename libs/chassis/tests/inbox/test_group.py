@@ -189,6 +189,7 @@ async def test_group_offsets_follow_the_marks_for_lag_tools(
         return tp in offsets and offsets[tp].offset == 7
 
     async with wire.running():
+        await wire.taken_through(7)  # before it the group may not be there to be asked for
         await until(committed)
 
     assert (await read_marks(wire.pool, [tp]))[tp].offset == 6
