@@ -99,6 +99,16 @@ async def test_news_begins_behind_the_last_record_that_was_there_then(
     assert (in_history, at_its_end, await news_after(marked)) == (None, 5, 5)
 
 
+async def test_news_begins_with_a_number_sent_again_though_others_behind_it_lie_before(
+    marked: asyncpg.Pool,
+) -> None:
+    again, held = record(ONE, 1, offset=7), record(ONE, 2, offset=1)
+
+    await take(marked, batch_of(again, held, before=await read_marks(marked, [ONE])))
+
+    assert await news_after(marked) == 0
+
+
 async def test_where_the_topic_was_empty_all_is_news(marked: asyncpg.Pool) -> None:
     await take(marked, batch_of(record(TWO, 1), before=await read_marks(marked, [TWO])))
 

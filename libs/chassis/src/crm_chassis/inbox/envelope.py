@@ -73,9 +73,9 @@ def quick_envelopes(
     columns = _columns(headers)
     if columns is None:
         return None
-    event_ids, streams = _uuids(columns[0]), _uuids(columns[3])
-    occurred, recorded = _instants(columns[1]), _instants(columns[2])
-    versions, sequences = columns[4:]
+    ids, times, recorded_times, subjects, versions, sequences = columns
+    event_ids, streams = _uuids(ids), _uuids(subjects)
+    occurred, recorded = _instants(times), _instants(recorded_times)
     metas = [_meta(each[_WIDTH:]) if len(each) > _WIDTH else None for each in headers]
     if (
         event_ids is None
@@ -92,8 +92,8 @@ def quick_envelopes(
         map(
             Envelope._make,
             zip(
-                map(int, sequences), event_ids, streams, _texts(versions), types, schemas,
-                partition_keys, occurred, recorded, metas, strict=True,
+                map(int, sequences), event_ids, streams, map(bytes.decode, versions), types,
+                schemas, partition_keys, occurred, recorded, metas, strict=True,
             ),
         )
     )  # fmt: skip
@@ -164,10 +164,6 @@ def _instants(column: Sequence[bytes]) -> list[str] | None:
     ):
         return None
     return joined.decode().split(",")
-
-
-def _texts(numbers: Sequence[bytes]) -> list[str]:
-    return b",".join(numbers).decode().split(",")
 
 
 def _is_number(digits: bytes, most: int) -> bool:

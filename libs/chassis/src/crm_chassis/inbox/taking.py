@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
@@ -129,7 +129,7 @@ class Batch:
     def news_after(self, tp: TopicPartition) -> int | None:
         """The number behind which news begins, where it does within these rows."""
         before = self.before[tp]
-        if not before.offset < before.history_until <= self.last[tp].offset:
+        if before.offset >= before.history_until:
             return None
         news = (
             row.envelope.sequence - 1
@@ -193,7 +193,7 @@ async def _take_refused(pool: asyncpg.Pool, batch: Batch, error: Exception) -> T
             raise error
         reason = f"PostgreSQL refuses it: {sqlstate(error) or type(error).__name__}"
         aside = set_aside(batch.records[0], reason)
-        return await take(pool, replace(batch, rows=[aside]))
+        return await take(pool, Batch.of(batch.records, [aside], batch.before))
     return await _take_halves(pool, batch)
 
 
