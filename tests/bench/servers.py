@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crm_stack.server import Server
 from crm_stack.stack import Stack
 
+MEMORY_MB = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 POSTGRES_SETTINGS = {
-    "shared_buffers": "512MB",
+    "shared_buffers": f"{MEMORY_MB // 4}MB",  # as PostgreSQL's manual advises for a server
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "fsync": "on",

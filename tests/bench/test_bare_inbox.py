@@ -60,5 +60,5 @@ def test_the_bare_statement_is_given_what_the_inbox_gives_it():
 
     given = arguments(polled, marks)
 
-    assert plainly(given) == plainly(taking._arguments(batch))
+    assert plainly(given) == plainly(taking.arguments_of(batch))
     assert marks[TopicPartition(PURCHASES.name, 3)] == (10, str(UUID(int=3_010, version=4)))

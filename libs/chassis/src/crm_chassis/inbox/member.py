@@ -28,7 +28,7 @@ from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.reading import BEGINNING, Phase, Reading
 from crm_chassis.inbox.reporting import report, silence
 from crm_chassis.inbox.rows import hear_each
-from crm_chassis.inbox.taking import Batch, Taken, is_lost, take, taken_of
+from crm_chassis.inbox.taking import Batch, arguments_of, is_lost, take, taken_of
 from crm_chassis.inbox.waiting import beating
 from crm_chassis.tracing import Operation
 
@@ -51,6 +51,7 @@ POLL_LIMIT_S: Final = 1.0  # a poll waits for a rebalance to end, however long
 ALONE_MS: Final = 1_000
 ALONE_LIMIT_S: Final = 2.0
 WAIT_S: Final = 0.5
+FETCH_S: Final = 0.002  # between looks at what the client has fetched while a statement runs
 LOG_EACH: Final = 30  # with the longest wait about twice a minute
 CHUNK: Final = 250  # records decided in one go: what else runs in this process waits so long
 LEAVE_ALONE_S: Final = 60.0  # a partition whose records the client cannot unpack
@@ -85,7 +86,7 @@ class Member:
         self._beat = beat
         self._turn = -1  # of the assignment that was claimed
         self._failures = 0
-        self._under_way: asyncio.Task[Taken] | None = None
+        self._under_way: asyncio.Task[Batch] | None = None
         self._left_alone: dict[TopicPartition, float] = {}
 
     async def turn(self, stop: asyncio.Event) -> None:
@@ -97,11 +98,13 @@ class Member:
                 await self._settle()
                 await self._claim(stop)
                 return
-            batch = await self._gather(stop)
-            await self._settle()
+            batch, arguments = await self._gather(stop)
+            written = await self._settle()
             if batch.rows and self._turn == self._assignment.turn:
-                self._begin(batch)
+                self._begin(batch, arguments)
                 await asyncio.sleep(0)  # let it go out before the next records are decided
+            # Some milliseconds, of 100,000 objects: the server has work again while they pass.
+            del written
         except OffsetOutOfRangeError as error:
             await self._rewind(error)
         except (IllegalStateError, NoOffsetForPartitionError):
@@ -264,29 +267,34 @@ class Member:
 
     # --- deciding and taking --------------------------------------------------------------
 
-    async def _gather(self, stop: asyncio.Event) -> Batch:
-        """Poll and decide while a statement is under way, at most what the next may write."""
+    async def _gather(self, stop: asyncio.Event) -> tuple[Batch, tuple[Any, ...]]:
+        """Poll and decide while a statement is under way, at most what the next may write.
+
+        Its arguments are made here, too: the server need not wait for them.
+        """
         batch = Batch()
         try:
             await self._gather_into(batch, stop)
+            return batch, arguments_of(batch) if batch.rows else ()
         except BaseException:
             if batch.rows:
                 self._turn = -1  # the marks in memory are ahead of what will be written
             raise
-        return batch
 
     async def _gather_into(self, batch: Batch, stop: asyncio.Event) -> None:
         timeout_ms = POLL_MS
         while (room := self._pace.records - len(batch.rows)) > 0:
             polled = await self._poll(stop, timeout_ms=timeout_ms, most=min(CHUNK, room))
-            if not polled:
+            if not polled and (not batch.rows or self._turn != self._assignment.turn):
                 return
             for tp, records in polled.items():
                 await self._decide(tp, records, batch)
             if self._under_way is None or self._under_way.done():
                 return
             timeout_ms = 0
-            await asyncio.sleep(0)  # what else runs here; the statement's bytes are still going out
+            # What else runs here goes on, and the statement's bytes go out; or more is fetched.
+            await asyncio.wait({self._under_way}, timeout=0 if polled else FETCH_S)
+            self._beat()
 
     async def _decide(
         self, tp: TopicPartition, records: Sequence[ConsumerRecord[bytes, bytes]], batch: Batch
@@ -301,14 +309,14 @@ class Member:
         report(tp, reading, step)
         await self._seek(tp, step.seek)
 
-    def _begin(self, batch: Batch) -> None:
+    def _begin(self, batch: Batch, arguments: tuple[Any, ...]) -> None:
         self._assignment.idle.clear()
-        self._under_way = asyncio.create_task(self._take(batch))
+        self._under_way = asyncio.create_task(self._take(batch, arguments))
 
-    async def _take(self, batch: Batch) -> Taken:
+    async def _take(self, batch: Batch, arguments: tuple[Any, ...]) -> Batch:
         began_ns = time.time_ns()
         try:
-            taken = await take(self._pool, batch)
+            taken = await take(self._pool, batch, arguments=arguments)
         finally:
             self._assignment.idle.set()
         self._wake()
@@ -316,17 +324,17 @@ class Member:
         self.written.update(batch.after())
         self.recorded.update(batch.recorded())
         self._pace.note(taken.records, taken.longest_s)
-        return taken
+        return batch
 
-    async def _settle(self) -> None:
-        """Wait for the statement under way. Raises what it raised."""
+    async def _settle(self) -> Batch | None:
+        """Wait for the statement under way, and return what it wrote. Raises what it raised."""
         if self._under_way is None:
-            return
+            return None
         task, self._under_way = self._under_way, None
         while not task.done():
             await asyncio.wait({task}, timeout=WAIT_S)
             self._beat()
-        task.result()
+        return task.result()
 
     async def _forget(self, error: Exception, stop: asyncio.Event) -> None:
         """What was decided may not have been written: the marks alone know."""

@@ -152,15 +152,19 @@ def is_lost(error: BaseException) -> bool:
     return sqlstate(error) == LOST
 
 
-async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
+async def take(
+    pool: asyncpg.Pool, batch: Batch, *, arguments: tuple[Any, ...] | None = None
+) -> Taken:
     """Write a batch, each record once; what PostgreSQL refuses goes aside with its bytes.
+
+    `arguments` are its `arguments_of`, where they were made beforehand.
 
     Raises what `is_lost` tells, and what the server raises. Halves of a refused batch that were
     written before an error stay written: read the marks again after any error.
     """
     if len(batch.rows) > 1 and sum(len(_row(row).data) for row in batch.rows) > MOST_CHARACTERS:
         return await _take_halves(pool, batch)
-    arguments = _arguments(batch)
+    arguments = arguments_of(batch) if arguments is None else arguments
     began = time.perf_counter()
     try:
         await pool.execute(TAKE, *arguments)
@@ -209,7 +213,8 @@ def _row(row: Row | Aside) -> Row:
     return row.row if isinstance(row, Aside) else row
 
 
-def _arguments(batch: Batch) -> tuple[Any, ...]:
+def arguments_of(batch: Batch) -> tuple[Any, ...]:
+    """What the statement is given to take a batch of at least one row."""
     marks = [
         (
             tp.topic, tp.partition, before.sequence, before.event_id,
