@@ -18,7 +18,7 @@ from tests.bench.row import Contestant, Contestants, Row, Run, at_least, of_ceil
 from tests.bench.rows.append import columns, connections, warm
 
 BATCH = 100
-WRITERS = 2
+WRITERS = 8
 EVENTS = 100_000
 BATCHES = {"writers": WRITERS, "events a call": BATCH}
 
