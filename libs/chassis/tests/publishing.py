@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from crm_chassis.errors import NewEpochError, is_dependency_error
 from crm_chassis.log import epochs
 from crm_chassis.relay.relay import Relay
 from crm_chassis.restore.recovering import Recovering
+from crm_chassis.restore.settling import Settling
 from crm_events.topics import Topic
 from exchanging import Site
 from probe import Probe
@@ -42,8 +43,11 @@ class Publisher:
         await migrations.install(self.site.url)
         await self.reconnect()
 
-    def relay(self) -> Relay:
-        """A relay as another process would begin it."""
+    def relay(self, *, settled: Callable[..., Awaitable[bool]] | None = None) -> Relay:
+        """A relay as another process would begin it; `settled` if it is asked something else."""
+        settling = Settling(
+            pool=self.pool, contract=self.probe.contract, service="probe", bootstrap=self.kafka
+        )
         relay = Relay(
             pool=self.pool,
             contract=self.probe.contract,
@@ -54,6 +58,7 @@ class Publisher:
             lease=Leads(),
             wake=asyncio.Event(),
             clock=utc_now,
+            settled=settled or settling.settled,
         )
         self.ends.push_async_callback(relay.close)
         return relay

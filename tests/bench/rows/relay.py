@@ -13,6 +13,7 @@ from crm_chassis.clock import utc_now
 from crm_chassis.kafka_producer import BATCH_BYTES
 from crm_chassis.relay.page import PAGE_ROWS
 from crm_chassis.relay.relay import Relay
+from crm_chassis.restore.settling import Settling
 from crm_events.topics import CONTRACT, PURCHASES
 
 from tests.bench.bench import Bench
@@ -66,6 +67,9 @@ def relay_of(bench: Bench, pool: asyncpg.Pool) -> Relay:
         lease=Leads(),
         wake=asyncio.Event(),
         clock=utc_now,
+        settled=Settling(
+            pool=pool, contract=CONTRACT, service="contacts", bootstrap=bench.kafka
+        ).settled,
     )
 
 

@@ -15,6 +15,7 @@ from crm_chassis.log.append import Log
 from crm_chassis.log.wakeups import Wakeups
 from crm_chassis.projection.projector import Projector
 from crm_chassis.relay.relay import Relay
+from crm_chassis.restore.settling import Settling
 from crm_chassis.watchdog import run_watchdog
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ def add_loops(  # noqa: PLR0913  # each named at the call
 
     `keeps_keys`: the subject keys are this service's own.
     """
+    settling = Settling(
+        pool=core.pool,
+        contract=CONTRACT,
+        service=service,
+        bootstrap=settings.kafka_bootstrap,
+        keeps_keys=keeps_keys,
+    )
     relay = Relay(
         pool=core.pool,
         contract=CONTRACT,
@@ -73,7 +81,7 @@ def add_loops(  # noqa: PLR0913  # each named at the call
         lease=lease,
         wake=core.wakeups.subscribe(),
         clock=core.clock,
-        keeps_keys=keeps_keys,
+        settled=settling.settled,
     )
     projector = Projector(
         pool=core.pool,

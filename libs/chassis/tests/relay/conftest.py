@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from crm_chassis.clock import utc_now
 from crm_chassis.relay.relay import Relay
+from crm_chassis.restore.settling import Settling
 from crm_events.topics import Contract, Topic
 from relaying import Leads, Rows
 
@@ -44,6 +45,9 @@ async def relay_of(pool: asyncpg.Pool, kafka: str) -> AsyncIterator[Callable[...
             lease=lease or Leads(),
             wake=asyncio.Event(),
             clock=utc_now,
+            settled=Settling(
+                pool=pool, contract=Contract(topics), service="probe", bootstrap=kafka
+            ).settled,
         )
         made.append(relay)
         return relay

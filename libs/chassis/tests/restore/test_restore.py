@@ -178,6 +178,10 @@ async def test_rows_of_the_backup_that_kafka_lacks_are_sent_with_their_numbers(
     assert sorted(after.values()) == sorted(publisher.written) == sorted(await publisher.rows())
 
 
+async def true(_):
+    return True
+
+
 async def test_without_the_refusal_one_number_would_stand_for_two_events(
     publisher: Publisher,
 ) -> None:
@@ -188,9 +192,7 @@ async def test_without_the_refusal_one_number_would_stand_for_two_events(
 
     await epochs.begin(publisher.pool, await publisher.newest())  # opened, and never compared
     await publisher.append(*range(500, 570))
-    relay = publisher.relay()
-    relay._settling._compared = True
-    await send_all(relay)
+    await send_all(publisher.relay(settled=true))
 
     with pytest.raises(AssertionError):
         numbers(await publisher.in_kafka())

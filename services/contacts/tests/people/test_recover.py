@@ -17,6 +17,7 @@ from crm_chassis.database import close_pool, open_pool
 from crm_chassis.key_outbox import KeyOutbox
 from crm_chassis.migrations.running import migrate
 from crm_chassis.relay.relay import Relay
+from crm_chassis.restore.settling import Settling
 from crm_events.topics import CONTRACT
 from pydantic import SecretStr
 
@@ -82,7 +83,8 @@ async def publish(pool: asyncpg.Pool, kafka: str, *, keys: bool) -> None:
         "lease": Leads(),
         "wake": asyncio.Event(),
     }
-    relay = Relay(contract=CONTRACT, clock=utc_now, **about)
+    settling = Settling(pool=pool, contract=CONTRACT, service=SERVICE, bootstrap=kafka)
+    relay = Relay(contract=CONTRACT, clock=utc_now, settled=settling.settled, **about)
     outbox = KeyOutbox(**about)
     while await relay.turn():
         pass

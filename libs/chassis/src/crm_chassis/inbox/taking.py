@@ -13,7 +13,7 @@ from asyncpg import PostgresError
 from crm_chassis import metrics
 from crm_chassis.errors import LOST, is_refused_value, sqlstate
 from crm_chassis.inbox.admission import Mark
-from crm_chassis.inbox.rows import SEPARATOR, Aside, Row, row_of, set_aside
+from crm_chassis.inbox.rows import SEPARATOR, Aside, Row, rows_of, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,6 +71,7 @@ from guard
 """
 
 ASIDE_COLUMNS: Final = 9
+DATA: Final = 29  # the place of the JSON among the arguments
 MOST_CHARACTERS: Final = 4 * 1024 * 1024  # of JSON in one statement
 
 _logger = structlog.stdlib.get_logger(__name__)
@@ -100,7 +101,7 @@ class Batch:
         """Records of one partition, at least one, that were decided on `mark`."""
         self.before.setdefault(tp, mark)
         self.records.extend(each.record for each in taken)
-        self.rows.extend(map(row_of, taken))
+        self.rows.extend(rows_of(tp, taken))
         self.last[tp] = _row(self.rows[-1])
 
     def split(self) -> tuple[Batch, Batch]:
@@ -109,6 +110,10 @@ class Batch:
         first = Batch.of(self.records[:middle], self.rows[:middle], self.before)
         between = {**self.before, **first.after()}
         return first, Batch.of(self.records[middle:], self.rows[middle:], between)
+
+    def asides(self) -> list[Aside]:
+        """What the log cannot hold."""
+        return [row for row in self.rows if isinstance(row, Aside)]
 
     def after(self) -> dict[TopicPartition, Mark]:
         """The marks of this batch's partitions when it is written."""
@@ -162,9 +167,9 @@ async def take(
     Raises what `is_lost` tells, and what the server raises. Halves of a refused batch that were
     written before an error stay written: read the marks again after any error.
     """
-    if len(batch.rows) > 1 and sum(len(_row(row).data) for row in batch.rows) > MOST_CHARACTERS:
-        return await _take_halves(pool, batch)
     arguments = arguments_of(batch) if arguments is None else arguments
+    if len(batch.rows) > 1 and len(arguments[DATA]) > MOST_CHARACTERS:
+        return await _take_halves(pool, batch)
     began = time.perf_counter()
     try:
         await pool.execute(TAKE, *arguments)
@@ -174,14 +179,13 @@ async def take(
         return await _take_refused(pool, batch, error)
     taken = Taken(len(batch.rows), time.perf_counter() - began)
     metrics.INBOX_BATCH_RECORDS.observe(taken.records)
-    for aside in batch.rows:
-        if isinstance(aside, Aside):
-            row, reason = aside.row, aside.reason
-            metrics.INBOX_RECORDS.labels(topic=row.topic, outcome="quarantined").inc()
-            _logger.error(
-                "inbox.quarantined", topic=row.topic, partition=row.partition, offset=row.offset,
-                reason=reason,
-            )  # fmt: skip
+    for aside in batch.asides():
+        row, reason = aside.row, aside.reason
+        metrics.INBOX_RECORDS.labels(topic=row.topic, outcome="quarantined").inc()
+        _logger.error(
+            "inbox.quarantined", topic=row.topic, partition=row.partition, offset=row.offset,
+            reason=reason,
+        )  # fmt: skip
     return taken
 
 
@@ -228,8 +232,7 @@ def arguments_of(batch: Batch) -> tuple[Any, ...]:
             row.topic, row.partition, row.envelope.sequence, row.envelope.event_id, row.offset,
             aside.key, aside.value, aside.headers, aside.reason,
         )
-        for aside in batch.rows
-        if isinstance(aside, Aside)
+        for aside in batch.asides()
         for row in (aside.row,)
     ]  # fmt: skip
     *moves, news_after = zip(*marks, strict=True)

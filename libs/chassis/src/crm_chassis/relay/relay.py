@@ -35,12 +35,11 @@ from crm_chassis.relay.progress import (
     move,
 )
 from crm_chassis.relay.publisher import Publisher
-from crm_chassis.restore.settling import Settling
 from crm_chassis.tasks import give_up
 from crm_chassis.tracing import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     import asyncpg
     from crm_events.topics import Contract
@@ -82,9 +81,9 @@ class Relay:
         lease: Lease,
         wake: asyncio.Event,
         clock: Clock,
-        keeps_keys: bool = False,
+        settled: Callable[[Callable[[], None]], Awaitable[bool]],
     ) -> None:
-        """`keeps_keys`: the subject keys are this service's own."""
+        """`settled` is asked, with what beats meanwhile, before a log is sent from."""
         self._pool = pool
         self._topics = contract.published_by(service)
         self._bootstrap = bootstrap
@@ -94,13 +93,7 @@ class Relay:
         self._wake = wake
         self._clock = clock
         self._publisher = Publisher(bootstrap=bootstrap, service=service)
-        self._settling = Settling(
-            pool=pool,
-            topics=self._topics,
-            service=service,
-            bootstrap=bootstrap,
-            keeps_keys=keeps_keys,
-        )
+        self._settled = settled
         self._progress: Progress | None = None
         self._ahead: asyncio.Task[Parcel] | None = None
         self._reading: asyncio.Task[Page] | None = None
@@ -165,7 +158,7 @@ class Relay:
         """
         if not self._topics_checked:
             await self._check_topics(beat)
-        if self._progress is None and not await self._settling.settled(beat):
+        if self._progress is None and not await self._settled(beat):
             return False
         parcel = await self._next_parcel(beat)
         if parcel.page.full and not self.progress.again:

@@ -14,10 +14,10 @@ from crm_chassis.restore.keys import copy_keys
 from crm_chassis.restore.reading import own_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import asyncpg
-    from crm_events.topics import Topic
+    from crm_events.topics import Contract
 
 TELL_EVERY_S: Final = 60.0
 UNKNOWN_COUNT: Final = 1
@@ -37,14 +37,14 @@ class Settling:
         self,
         *,
         pool: asyncpg.Pool,
-        topics: Sequence[Topic],
+        contract: Contract,
         service: str,
         bootstrap: str,
-        keeps_keys: bool,
+        keeps_keys: bool = False,
     ) -> None:
         """`keeps_keys`: the subject keys are this service's own."""
         self._pool = pool
-        self._topics = tuple(topics)
+        self._topics = contract.published_by(service)
         self._service = service
         self._bootstrap = bootstrap
         self._keeps_keys = keeps_keys
