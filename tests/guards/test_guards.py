@@ -115,3 +115,12 @@ def test_the_import_contracts_refuse(tree, module, code):
     (tree / module).write_text(code + "\n")
 
     assert not all(kept(tree))
+
+
+def test_two_rooms_that_need_each_other_are_refused(tree):
+    (tree / "crm_chassis/relay/page.py").write_text("import crm_chassis.restore.reading\n")
+    assert all(kept(tree))
+
+    (tree / "crm_chassis/restore/keys.py").write_text("import crm_chassis.relay.progress\n")
+
+    assert not all(kept(tree))

@@ -14,8 +14,8 @@ import pytest
 from analytics.bands.telling import Telling
 from analytics.bootstrap import MIGRATIONS, Core, application
 from analytics.engagement.model import ScoringModel, read_model
-from analytics.engagement.moved import Moved
 from analytics.engagement.registered import register_models
+from analytics.scores.moved import Moved
 from analytics.settings import AnalyticsSettings
 from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.database import close_pool, open_pool

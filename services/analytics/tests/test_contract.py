@@ -15,9 +15,9 @@ from analytics.engagement.decay import Decay
 from analytics.engagement.engagement import engagement
 from analytics.engagement.explanation import Basis, course, explain, until
 from analytics.engagement.model import load_model
-from analytics.engagement.moved import Due, score_moved
 from analytics.engagement.sums import Sums, together
 from analytics.engagement.weighing import scale
+from analytics.scores.moved import Due, score_moved
 from crm_events.analytics import ScoreMoved
 from crm_events.errors import UnknownVersionError
 from crm_events.examples import SUBJECT, load, released

@@ -11,13 +11,13 @@ from datetime import timedelta
 import pytest
 import structlog
 from analytics.customers.links import read_links
-from analytics.engagement.answers import as_of, current, explanation_of, through_time
 from analytics.engagement.decay import log_net
 from analytics.engagement.explanation import Basis, GroupBy, until
-from analytics.engagement.history import read_history, read_score
 from analytics.engagement.model import ModelError, read_model
-from analytics.engagement.moved import score_stream
 from analytics.engagement.registered import register_models
+from analytics.scores.answers import as_of, current, explanation_of, through_time
+from analytics.scores.history import read_history, read_score
+from analytics.scores.moved import score_stream
 from crm_chassis.log import epochs
 from crm_events.topics import CONTRACT
 from heard import (

@@ -30,9 +30,7 @@ from analytics.bands.telling import Telling
 from analytics.buying.api import buying_router
 from analytics.buying.buying import buying
 from analytics.customers.links import links
-from analytics.engagement.api import scores_router
 from analytics.engagement.engagement import engagement
-from analytics.engagement.moved import Moved
 from analytics.engagement.registered import register_models
 from analytics.freshness import freshness_router
 from analytics.leaders.api import leaders_router, page_router
@@ -40,6 +38,8 @@ from analytics.leaders.ranked import Ranked
 from analytics.leaders.refreshing import Refreshing
 from analytics.live.api import live_router
 from analytics.live.moves import moves
+from analytics.scores.api import scores_router
+from analytics.scores.moved import Moved
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,7 +8,7 @@ from crm_chassis.http.reads import Checkpoints
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 
-from analytics.engagement.api import SCOPE
+from analytics.engagement.named import SCOPE
 
 
 class ReadModelFreshness(BaseModel):

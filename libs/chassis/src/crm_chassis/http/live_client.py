@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from crm_chassis import metrics
 from crm_chassis.database import pause
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from datetime import datetime
 
-    from crm_chassis.http.live_feed import Feed
     from crm_chassis.log.logged import LoggedEvent
     from crm_chassis.log.position import Position
 
@@ -58,10 +57,22 @@ class Stream:
     tell: Callable[[LoggedEvent[Any], datetime], Message | None]
 
 
+class Source(Protocol):
+    """What a client is fed by, and asks for what it missed."""
+
+    @property
+    def stream(self) -> Stream: ...
+    @property
+    def limits(self) -> Limits: ...
+    def leave(self, client: Client) -> None: ...
+    async def catch_up(self, client: Client) -> bytes: ...
+    def heartbeat(self, client: Client) -> bytes: ...
+
+
 class Client:
     """One connection. Made by `Feed.listen`, and to be ended in any case."""
 
-    def __init__(self, feed: Feed, wants: Callable[[Message], bool]) -> None:
+    def __init__(self, feed: Source, wants: Callable[[Message], bool]) -> None:
         self.wants = wants
         self.at: Position | None = None
         self.behind: tuple[Position, Position] | None = None

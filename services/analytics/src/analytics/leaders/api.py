@@ -16,10 +16,9 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import HTMLResponse
 
-from analytics.engagement.answers import ModelName, name_of
-from analytics.engagement.api import SCOPE, NamedModel, named
 from analytics.engagement.engagement import MOVED_EVERY_SECONDS
 from analytics.engagement.model import ScoringModel
+from analytics.engagement.named import SCOPE, ModelName, NamedModel, name_of, named
 from analytics.leaders.ranked import Ranked, Top
 from analytics.leaders.standings import read_leaders, read_owed
 

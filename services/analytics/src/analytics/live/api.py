@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends
 
 from analytics.customers.groups import group_of
 from analytics.customers.links import read_links
-from analytics.engagement.api import SCOPE, NamedModel, named
 from analytics.engagement.model import ScoringModel
+from analytics.engagement.named import SCOPE, NamedModel, named
 
 
 def live_router(*, pool: asyncpg.Pool, models: Mapping[str, ScoringModel], feed: Feed) -> APIRouter:

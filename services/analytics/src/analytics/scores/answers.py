@@ -19,23 +19,19 @@ from analytics.engagement.explanation import (
     parts,
     until,
 )
+from analytics.engagement.named import ModelName, name_of
 from analytics.engagement.sums import Sums, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from analytics.customers.groups import Group
-    from analytics.engagement.history import History, Score
     from analytics.engagement.model import ScoringModel
+    from analytics.scores.history import History, Score
 
 
 class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class ModelName(Answer):
-    name: str
-    version: int
 
 
 class ContributionAnswer(Answer):
@@ -222,10 +218,6 @@ def explanation_of(  # noqa: PLR0913  # each named at the call
         rest=RestAnswer(facts=len(unlisted), value=sum(one.value for one in unlisted)),
         groups=None if group_by is None else _parts(explained, model, group_by, gross),
     )
-
-
-def name_of(model: ScoringModel) -> ModelName:
-    return ModelName(name=model.name, version=model.version)
 
 
 def _group(history: History, at: datetime, basis: Basis) -> Group:

@@ -17,7 +17,10 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from analytics.customers.facts import MOST_FACTS, HistoryTooLongError
-from analytics.engagement.answers import (
+from analytics.engagement.explanation import Basis, GroupBy
+from analytics.engagement.model import ScoringModel
+from analytics.engagement.named import SCOPE, NamedModel, named
+from analytics.scores.answers import (
     CourseAnswer,
     ExplanationAnswer,
     ScoreAnswer,
@@ -26,11 +29,8 @@ from analytics.engagement.answers import (
     explanation_of,
     through_time,
 )
-from analytics.engagement.explanation import Basis, GroupBy
-from analytics.engagement.history import History, read_history, read_score
-from analytics.engagement.model import ScoringModel
+from analytics.scores.history import History, read_history, read_score
 
-SCOPE: Final = "scores:read"
 LONGEST_LIST: Final = 10_000
 MOST_POINTS: Final = 1_000
 SHORTEST_STEP: Final = timedelta(minutes=1)
@@ -43,7 +43,6 @@ DEFAULT_STEP: Final = timedelta(days=1)
 
 T = TypeVar("T")
 
-NamedModel = Annotated[str | None, Query(max_length=63, description="The first where missing.")]
 Step = Annotated[timedelta, Field(ge=SHORTEST_STEP, le=LONGEST_STEP), Query()]
 
 
@@ -126,14 +125,6 @@ def scores_router(
         return await _computed(found, lambda: through_time(found, scoring, instants, basis=basis))
 
     return router
-
-
-def named(models: Mapping[str, ScoringModel], name: str | None) -> ScoringModel:
-    """The model of that name, the first where none is given; answers 404 to an unknown one."""
-    found = next(iter(models.values())) if name is None else models.get(name)
-    if found is None:
-        raise Problem(404, "unknown-model", f"The models are: {', '.join(models)}.")
-    return found
 
 
 async def _computed(history: History, answer: Callable[[], T]) -> T:
