@@ -27,7 +27,7 @@ from tests.bench.load import customer
 
 CHUNK: Final = 20_000
 EVENTS_PER_CUSTOMER: Final = 10
-FEWEST_CUSTOMERS: Final = 10_000
+FEWEST_CUSTOMERS: Final = 50_000
 BEGAN_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 BLOB: Final = "51wnocXA1f4gzySk.hfljZJB9E7cVSeIFBEcYTqCZdZsarIQl9qK4DbCbpzSw0anGVClMcAz3tDnYMbTA"
 

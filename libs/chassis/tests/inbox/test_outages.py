@@ -22,6 +22,7 @@ from crm_chassis.inbox.consumer import (
     member_id,
     open_consumer,
 )
+from crm_chassis.inbox.taking import MOST_CHARACTERS
 from crm_chassis.kafka_consumer import close
 from crm_chassis.log import epochs
 from crm_stack.stack import Stack
@@ -246,6 +247,10 @@ async def test_large_events_go_through_in_small_statements(wire: Wire) -> None:
         await wire.taken_through(60)
 
     assert await wire.heard() == expected(60)
+    most = await wire.pool.fetchval(
+        "select max(n) from (select count(*) as n from log group by xid) as of_a_statement"
+    )
+    assert most <= MOST_CHARACTERS // 250_000
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ async def test_rows_of_the_backup_that_kafka_lacks_are_sent_with_their_numbers(
     assert sorted(after.values()) == sorted(publisher.written) == sorted(await publisher.rows())
 
 
-async def true(_):
+async def always_settled(_):
     return True
 
 
@@ -192,7 +192,7 @@ async def test_without_the_refusal_one_number_would_stand_for_two_events(
 
     await epochs.begin(publisher.pool, await publisher.newest())  # opened, and never compared
     await publisher.append(*range(500, 570))
-    await send_all(publisher.relay(settled=true))
+    await send_all(publisher.relay(settled=always_settled))
 
     with pytest.raises(AssertionError):
         numbers(await publisher.in_kafka())

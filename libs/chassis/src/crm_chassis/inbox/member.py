@@ -267,15 +267,16 @@ class Member:
 
     # --- deciding and taking --------------------------------------------------------------
 
-    async def _gather(self, stop: asyncio.Event) -> tuple[Batch, tuple[Any, ...]]:
+    async def _gather(self, stop: asyncio.Event) -> tuple[Batch, tuple[Any, ...] | None]:
         """Poll and decide while a statement is under way, at most what the next may write.
 
-        Its arguments are made here, too: the server need not wait for them.
+        Its arguments are made here, too: where the batch is full before that statement ends, the
+        server need not wait for them.
         """
         batch = Batch()
         try:
             await self._gather_into(batch, stop)
-            return batch, arguments_of(batch) if batch.rows else ()
+            return batch, None if batch.full or not batch.rows else arguments_of(batch)
         except BaseException:
             if batch.rows:
                 self._turn = -1  # the marks in memory are ahead of what will be written
@@ -283,7 +284,7 @@ class Member:
 
     async def _gather_into(self, batch: Batch, stop: asyncio.Event) -> None:
         timeout_ms = POLL_MS
-        while (room := self._pace.records - len(batch.rows)) > 0:
+        while (room := self._pace.records - len(batch.rows)) > 0 and not batch.full:
             polled = await self._poll(stop, timeout_ms=timeout_ms, most=min(CHUNK, room))
             if not polled and (not batch.rows or self._turn != self._assignment.turn):
                 return
@@ -295,6 +296,8 @@ class Member:
             # What else runs here goes on, and the statement's bytes go out; or more is fetched.
             await asyncio.wait({self._under_way}, timeout=0 if polled else FETCH_S)
             self._beat()
+            if self._under_way.done():
+                return
 
     async def _decide(
         self, tp: TopicPartition, records: Sequence[ConsumerRecord[bytes, bytes]], batch: Batch
@@ -309,11 +312,11 @@ class Member:
         report(tp, reading, step)
         await self._seek(tp, step.seek)
 
-    def _begin(self, batch: Batch, arguments: tuple[Any, ...]) -> None:
+    def _begin(self, batch: Batch, arguments: tuple[Any, ...] | None) -> None:
         self._assignment.idle.clear()
         self._under_way = asyncio.create_task(self._take(batch, arguments))
 
-    async def _take(self, batch: Batch, arguments: tuple[Any, ...]) -> Batch:
+    async def _take(self, batch: Batch, arguments: tuple[Any, ...] | None) -> Batch:
         began_ns = time.time_ns()
         try:
             taken = await take(self._pool, batch, arguments=arguments)

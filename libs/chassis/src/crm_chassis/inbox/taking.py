@@ -71,20 +71,23 @@ from guard
 """
 
 ASIDE_COLUMNS: Final = 9
-DATA: Final = 29  # the place of the JSON among the arguments
 MOST_CHARACTERS: Final = 4 * 1024 * 1024  # of JSON in one statement
 
 _logger = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """Records to take, in order, and the marks they were decided on, by partition."""
+    """Records to take, in order, and the marks they were decided on, by partition.
+
+    `characters` are those of their JSON.
+    """
 
     records: list[ConsumerRecord[bytes, bytes]] = field(default_factory=list)
     rows: list[Row | Aside] = field(default_factory=list)
     before: dict[TopicPartition, Mark] = field(default_factory=dict)
     last: dict[TopicPartition, Row] = field(default_factory=dict)
+    characters: int = 0
 
     @classmethod
     def of(
@@ -95,13 +98,15 @@ class Batch:
     ) -> Self:
         """Records that were decided on `before`."""
         last = {TopicPartition(row.topic, row.partition): row for row in map(_row, rows)}
-        return cls(list(records), list(rows), dict(before), last)
+        return cls(list(records), list(rows), dict(before), last, _characters(rows))
 
     def add(self, tp: TopicPartition, mark: Mark, taken: Sequence[Heard]) -> None:
         """Records of one partition, at least one, that were decided on `mark`."""
         self.before.setdefault(tp, mark)
         self.records.extend(each.record for each in taken)
-        self.rows.extend(rows_of(tp, taken))
+        rows = rows_of(tp, taken)
+        self.rows.extend(rows)
+        self.characters += _characters(rows)
         self.last[tp] = _row(self.rows[-1])
 
     def split(self) -> tuple[Batch, Batch]:
@@ -110,6 +115,11 @@ class Batch:
         first = Batch.of(self.records[:middle], self.rows[:middle], self.before)
         between = {**self.before, **first.after()}
         return first, Batch.of(self.records[middle:], self.rows[middle:], between)
+
+    @property
+    def full(self) -> bool:
+        """Has it as much JSON as one statement takes?"""
+        return self.characters >= MOST_CHARACTERS
 
     def asides(self) -> list[Aside]:
         """What the log cannot hold."""
@@ -167,9 +177,9 @@ async def take(
     Raises what `is_lost` tells, and what the server raises. Halves of a refused batch that were
     written before an error stay written: read the marks again after any error.
     """
-    arguments = arguments_of(batch) if arguments is None else arguments
-    if len(batch.rows) > 1 and len(arguments[DATA]) > MOST_CHARACTERS:
+    if len(batch.rows) > 1 and batch.characters > MOST_CHARACTERS:
         return await _take_halves(pool, batch)
+    arguments = arguments_of(batch) if arguments is None else arguments
     began = time.perf_counter()
     try:
         await pool.execute(TAKE, *arguments)
@@ -215,6 +225,10 @@ async def _take_halves(pool: asyncpg.Pool, batch: Batch) -> Taken:
 
 def _row(row: Row | Aside) -> Row:
     return row.row if isinstance(row, Aside) else row
+
+
+def _characters(rows: Iterable[Row | Aside]) -> int:
+    return sum(len(_row(row).data) for row in rows)
 
 
 def arguments_of(batch: Batch) -> tuple[Any, ...]:

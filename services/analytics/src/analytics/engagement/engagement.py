@@ -1,7 +1,7 @@
 """The read model `engagement`: one row of sums per customer id and scoring model.
 
 A fold writes what its batch changed in two statements, whatever the batch's size, and notes in
-the same rows that their standing and their event are owed (see `moved`).
+the same rows that their standing and their event are owed (see `scores.moved`).
 """
 
 from __future__ import annotations
