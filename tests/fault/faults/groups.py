@@ -86,7 +86,8 @@ async def stalled_batch(world: World, rng: random.Random) -> None:
 
 
 async def _standing(world: World) -> set[int]:
-    """The partitions of which nothing is taken."""
+    """The partitions of which nothing is taken, whatever the batch holds that stands."""
+    await world.acknowledged(2 * AFTERWARDS)
     sent = await purchases.sent(world)
     await world.acknowledged(2 * AFTERWARDS)
     heard = await purchases.heard(world)
