@@ -293,7 +293,7 @@ ROWS = (
             does="200,000 events folded into analytics' read models, on a log of so many events, "
             "behind 200,000 others or a few times that",
             contestants=folding(drawn),
-            bars=bars,
+            bars=(flat(COST),),
             figure=COST,
             unit="us an event",
             keys=said,
@@ -302,9 +302,9 @@ ROWS = (
                 "bare": "the plain loop of `fold.worker`",
             },
         )
-        for name, drawn, said, bars in (
-            ("growth.fold", lambda _: CUSTOMERS, "Zipf", (flat(COST),)),
-            ("growth.fold.all", customers_of, "Zipf, all customers of the log", ()),
+        for name, drawn, said in (
+            ("growth.fold", lambda _: CUSTOMERS, "Zipf"),
+            ("growth.fold.all", customers_of, "Zipf, all customers of the log"),
         )
     ),
     Row(
