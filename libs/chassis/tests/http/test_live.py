@@ -14,6 +14,7 @@ import httpx
 import pytest
 from asking import app_of
 from crm_chassis.clock import utc_now
+from crm_chassis.http import live_history
 from crm_chassis.http.access import requires
 from crm_chassis.http.live import LastSeen, LiveResponse, answer_live
 from crm_chassis.http.live_client import Limits, Message, Stream
@@ -127,6 +128,18 @@ async def test_a_client_resumes_exactly_behind_the_last_id_it_has(streaming, pro
     assert numbers(begun) == [1, 2, 3]
     assert numbers(missed) == [3, 4, 5, 6]
     assert (numbers(by_query), numbers(only)) == ([6], [4])
+
+
+async def test_what_a_client_missed_may_be_more_than_one_read_of_the_log(
+    streaming, probe, monkeypatch
+):
+    monkeypatch.setattr(live_history, "PAGE_ROWS", 2)
+    async with listening(streaming.client, LIVE) as heard:
+        first = await anext(heard)
+    await probe.count(new_id(), *range(1, 8))
+
+    async with listening(streaming.client, LIVE, first.id) as heard:
+        assert numbers(await messages(heard, 7)) == [1, 2, 3, 4, 5, 6, 7]
 
 
 async def test_clients_that_come_and_go_lose_nothing_and_hear_nothing_twice(streaming, probe):
