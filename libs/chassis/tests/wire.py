@@ -11,7 +11,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid5
 
 import asyncpg
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from crm_chassis.errors import is_dependency_error
 from crm_chassis.inbox import Inbox
@@ -65,6 +65,18 @@ def message(
     )
     kept = [(name, content) for name, content in written if name not in headers]
     return key, value, kept + [(n, c) for n, c in headers.items() if c is not None]
+
+
+def record(
+    tp: TopicPartition, number: int, offset: int | None = None, **changes: bytes | None
+) -> ConsumerRecord[bytes, bytes]:
+    """The same as it is polled; `changes` are its value and headers."""
+    headers = {name: content for name, content in changes.items() if name != "value"}
+    key, value, written = message(tp.partition, number, **headers)
+    return ConsumerRecord(
+        tp.topic, tp.partition, number - 1 if offset is None else offset, 1_700_000, 0,
+        key, changes.get("value", value), None, 0, 0, tuple(written),
+    )  # fmt: skip
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

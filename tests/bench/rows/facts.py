@@ -80,7 +80,8 @@ def contestants(keys: Keys) -> Contestants:
 ROWS = tuple(
     Row(
         name,
-        does="facts appended by 8 writers in batches of 100, sealed, durable at the answer",
+        does=f"facts appended by {WRITERS} writers in batches of {BATCH}, sealed, "
+        "durable at the answer",
         contestants=contestants(keys),
         bars=(of_ceiling(0.7), at_least(30_000, "events/s")),
         reference="pyeventsourcing 28k to 31k",

@@ -1,21 +1,13 @@
-"""Records of a partition become rows together as each would alone."""
+"""Records that are read together become the rows that each would alone."""
 
 from __future__ import annotations
 
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
-from crm_chassis.inbox.rows import Aside, hear_each, row_of, rows_of
-from wire import message
+from aiokafka import TopicPartition
+from crm_chassis.inbox.rows import Aside, hear, hear_each, row_of
+from wire import record
 
 ONE = TopicPartition("probe.things", 0)
-
-
-def record(number: int, **changes: bytes | None) -> ConsumerRecord[bytes, bytes]:
-    key, value, headers = message(0, number, **{k: v for k, v in changes.items() if k != "value"})
-    return ConsumerRecord(
-        ONE.topic, ONE.partition, number - 1, 1_700_000, 0,
-        key, changes.get("value", value), None, 0, 0, tuple(headers),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("at", range(3))
@@ -33,17 +25,17 @@ def record(number: int, **changes: bytes | None) -> ConsumerRecord[bytes, bytes]
     ],
 )
 def test_one_among_others_that_cannot_be_held_is_kept_aside_alone(otherwise, at: int) -> None:
-    records = [record(number + 1, **(otherwise if number == at else {})) for number in range(3)]
+    records = [record(ONE, n + 1, **(otherwise if n == at else {})) for n in range(3)]
 
-    rows = rows_of(ONE, hear_each(records))
+    rows = [row_of(each) for each in hear_each(records)]
 
-    assert rows == [row_of(each) for each in hear_each(records)]
+    assert rows == [row_of(hear(each)) for each in records]
     assert [isinstance(row, Aside) for row in rows] == [number == at for number in range(3)]
 
 
 def test_what_is_written_without_ascii_stays_as_it_is() -> None:
     written = ['{"name":"Zoë"}', '{"name":"李"}', '{"name":"\\u0000"}']
 
-    rows = rows_of(ONE, hear_each([record(1, value=each.encode()) for each in written]))
+    heard = hear_each([record(ONE, 1, value=each.encode()) for each in written])
 
-    assert [row.data for row in rows] == written
+    assert [row_of(each).data for each in heard] == written

@@ -12,21 +12,10 @@ from crm_chassis.inbox.marks import read_marks, take_up
 from crm_chassis.inbox.rows import hear, row_of
 from crm_chassis.inbox.taking import TAKE, Batch, is_lost, take
 from probe import STAYS_OPEN
-from wire import event_id, message
+from wire import event_id, message, record
 
 ONE = TopicPartition("probe.things", 0)
 TWO = TopicPartition("probe.things", 1)
-
-
-def record(
-    tp: TopicPartition, number: int, offset: int | None = None, **changes: object
-) -> ConsumerRecord[bytes, bytes]:
-    key, value, headers = message(tp.partition, number)
-    value = changes.get("value", value)
-    return ConsumerRecord(
-        tp.topic, tp.partition, number - 1 if offset is None else offset, 1_700_000, 0,
-        key, value, None, 0, 0, tuple(headers),
-    )  # fmt: skip
 
 
 def batch_of(

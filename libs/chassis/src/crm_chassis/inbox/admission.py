@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Admission:
     diverged: bool
 
 
-def admit(mark: Mark, records: Sequence[Numbered]) -> Admission:
+def admit(mark: Mark, records: Iterable[Numbered]) -> Admission:
     """Take exactly mark + 1, and so on; drop what is at or below it; hold what is above.
 
     An unreadable record may be the one that is missing: it waits until that number came. A record
@@ -67,9 +67,6 @@ def admit(mark: Mark, records: Sequence[Numbered]) -> Admission:
     behind it is looked at.
     """
     sequence, event_id, offset = mark.sequence, mark.event_id, mark.offset
-    following = range(sequence + 1, sequence + 1 + len(records))
-    if records and [record.sequence for record in records] == list(following):
-        return _all_taken(mark, records)  # nearly always
     taken: list[int] = []
     duplicates = held = unreadable = held_to = 0
     held_from: int | None = None
@@ -107,20 +104,4 @@ def admit(mark: Mark, records: Sequence[Numbered]) -> Admission:
         held_to=held_to,
         passed=passed,
         diverged=diverged,
-    )
-
-
-def _all_taken(mark: Mark, records: Sequence[Numbered]) -> Admission:
-    last = records[-1]
-    return Admission(
-        mark=Mark(mark.sequence + len(records), last.event_id, last.offset, mark.history_until),
-        taken=list(range(len(records))),
-        duplicates=0,
-        held=0,
-        unreadable=0,
-        waits_from=None,
-        held_from=None,
-        held_to=0,
-        passed=False,
-        diverged=False,
     )

@@ -98,10 +98,10 @@ class Member:
                 await self._settle()
                 await self._claim(stop)
                 return
-            batch, arguments = await self._gather(stop)
+            batch = await self._gather(stop)
             written = await self._settle()
             if batch.rows and self._turn == self._assignment.turn:
-                self._begin(batch, arguments)
+                self._begin(batch)
                 await asyncio.sleep(0)  # let it go out before the next records are decided
             # Some milliseconds, of 100,000 objects: the server has work again while they pass.
             del written
@@ -267,7 +267,7 @@ class Member:
 
     # --- deciding and taking --------------------------------------------------------------
 
-    async def _gather(self, stop: asyncio.Event) -> tuple[Batch, tuple[Any, ...] | None]:
+    async def _gather(self, stop: asyncio.Event) -> Batch:
         """Poll and decide while a statement is under way, at most what the next may write.
 
         Its arguments are made here, too: where the batch is full before that statement ends, the
@@ -276,11 +276,13 @@ class Member:
         batch = Batch()
         try:
             await self._gather_into(batch, stop)
-            return batch, None if batch.full or not batch.rows else arguments_of(batch)
+            if batch.rows and not batch.full:
+                batch.arguments = arguments_of(batch)
         except BaseException:
             if batch.rows:
                 self._turn = -1  # the marks in memory are ahead of what will be written
             raise
+        return batch
 
     async def _gather_into(self, batch: Batch, stop: asyncio.Event) -> None:
         timeout_ms = POLL_MS
@@ -290,7 +292,7 @@ class Member:
                 return
             for tp, records in polled.items():
                 await self._decide(tp, records, batch)
-            if self._under_way is None or self._under_way.done():
+            if self._under_way is None:
                 return
             timeout_ms = 0
             # What else runs here goes on, and the statement's bytes go out; or more is fetched.
@@ -312,14 +314,14 @@ class Member:
         report(tp, reading, step)
         await self._seek(tp, step.seek)
 
-    def _begin(self, batch: Batch, arguments: tuple[Any, ...] | None) -> None:
+    def _begin(self, batch: Batch) -> None:
         self._assignment.idle.clear()
-        self._under_way = asyncio.create_task(self._take(batch, arguments))
+        self._under_way = asyncio.create_task(self._take(batch))
 
-    async def _take(self, batch: Batch, arguments: tuple[Any, ...] | None) -> Batch:
+    async def _take(self, batch: Batch) -> Batch:
         began_ns = time.time_ns()
         try:
-            taken = await take(self._pool, batch, arguments=arguments)
+            taken = await take(self._pool, batch)
         finally:
             self._assignment.idle.set()
         self._wake()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
@@ -19,15 +18,13 @@ from crm_chassis.log.logged import QUARANTINED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiokafka import ConsumerRecord, TopicPartition
+    from aiokafka import ConsumerRecord
 
 NOT_UUID_KEYS: Final = UUID("0f5c1f0e-6d0b-5c1a-9b63-5a0c1f7d2e48")
 """Namespace of the partition keys derived from record keys that are no UUID."""
 
 SEPARATOR: Final = "\x1e"
 """Between the values of a batch, which are one text; JSON has no place for it."""
-
-_SEPARATOR: Final = SEPARATOR.encode()
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_MS: Final = 253_402_300_799_000  # the year 9999
@@ -81,25 +78,10 @@ def hear_each(records: Sequence[ConsumerRecord[bytes, bytes]]) -> list[Heard]:
     )
     if read is None:
         return [hear(record) for record in records]
-    columns = (
-        [record.offset for record in records],
-        [each.sequence for each in read],
-        [each.event_id for each in read],
-        records,
-        read,
-    )
-    return list(map(Heard._make, zip(*columns, strict=True)))
-
-
-def rows_of(partition: TopicPartition, heard: Sequence[Heard]) -> list[Row | Aside]:
-    """The rows of records of one partition, or what is kept of them: each is its `row_of`."""
-    envelopes = [each.envelope for each in heard]
-    data = _texts([each.record.value for each in heard])
-    if data is None or not all(isinstance(each, Envelope) for each in envelopes):
-        return [row_of(each) for each in heard]
-    topics, partitions = repeat(partition.topic), repeat(partition.partition)
-    offsets = [each.offset for each in heard]
-    return list(map(Row._make, zip(topics, partitions, offsets, envelopes, data)))  # noqa: B905  # two never end
+    return [
+        Heard(record.offset, each.sequence, each.event_id, record, each)
+        for record, each in zip(records, read, strict=True)
+    ]
 
 
 def row_of(heard: Heard) -> Row | Aside:
@@ -119,18 +101,6 @@ def row_of(heard: Heard) -> Row | Aside:
     if SEPARATOR in data:
         return set_aside(record, "the value is not JSON: it holds U+001E")
     return Row(record.topic, record.partition, record.offset, read, data)
-
-
-def _texts(values: Sequence[bytes | None]) -> list[str] | None:
-    """The values as text, read as one; None where `row_of` has something against one of them."""
-    present = [value for value in values if value]
-    joined = _SEPARATOR.join(present)
-    if len(present) < len(values) or b"\0" in joined or joined.count(_SEPARATOR) >= len(values):
-        return None
-    try:
-        return joined.decode().split(SEPARATOR)
-    except UnicodeDecodeError:
-        return None
 
 
 def set_aside(record: ConsumerRecord[bytes, bytes], reason: str) -> Aside:

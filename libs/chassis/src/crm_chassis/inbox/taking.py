@@ -13,7 +13,7 @@ from asyncpg import PostgresError
 from crm_chassis import metrics
 from crm_chassis.errors import LOST, is_refused_value, sqlstate
 from crm_chassis.inbox.admission import Mark
-from crm_chassis.inbox.rows import SEPARATOR, Aside, Row, rows_of, set_aside
+from crm_chassis.inbox.rows import SEPARATOR, Aside, Row, row_of, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,7 +80,7 @@ _logger = structlog.stdlib.get_logger(__name__)
 class Batch:
     """Records to take, in order, and the marks they were decided on, by partition.
 
-    `characters` are those of their JSON.
+    `characters` are those of their JSON, `arguments` the statement's where they are made already.
     """
 
     records: list[ConsumerRecord[bytes, bytes]] = field(default_factory=list)
@@ -88,6 +88,7 @@ class Batch:
     before: dict[TopicPartition, Mark] = field(default_factory=dict)
     last: dict[TopicPartition, Row] = field(default_factory=dict)
     characters: int = 0
+    arguments: tuple[Any, ...] | None = None
 
     @classmethod
     def of(
@@ -104,7 +105,7 @@ class Batch:
         """Records of one partition, at least one, that were decided on `mark`."""
         self.before.setdefault(tp, mark)
         self.records.extend(each.record for each in taken)
-        rows = rows_of(tp, taken)
+        rows = [row_of(each) for each in taken]
         self.rows.extend(rows)
         self.characters += _characters(rows)
         self.last[tp] = _row(self.rows[-1])
@@ -167,19 +168,15 @@ def is_lost(error: BaseException) -> bool:
     return sqlstate(error) == LOST
 
 
-async def take(
-    pool: asyncpg.Pool, batch: Batch, *, arguments: tuple[Any, ...] | None = None
-) -> Taken:
+async def take(pool: asyncpg.Pool, batch: Batch) -> Taken:
     """Write a batch, each record once; what PostgreSQL refuses goes aside with its bytes.
-
-    `arguments` are its `arguments_of`, where they were made beforehand.
 
     Raises what `is_lost` tells, and what the server raises. Halves of a refused batch that were
     written before an error stay written: read the marks again after any error.
     """
     if len(batch.rows) > 1 and batch.characters > MOST_CHARACTERS:
         return await _take_halves(pool, batch)
-    arguments = arguments_of(batch) if arguments is None else arguments
+    arguments = batch.arguments or arguments_of(batch)
     began = time.perf_counter()
     try:
         await pool.execute(TAKE, *arguments)
