@@ -109,6 +109,19 @@ def test_a_disk_that_a_killed_run_left_is_taken_away_and_a_living_ones_stays(tmp
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
+def test_a_disk_that_is_being_made_is_not_taken_for_a_left_one(monkeypatch):
+    chmod = Path.chmod
+
+    def another_run_clears_first(path, mode):
+        disks._clear()
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", another_run_clears_first)
+
+    with small_disk(1) as disk:
+        assert disk.folder.is_mount()
+
+
 def test_a_full_disk_has_no_room_and_then_has_it_again():
     with small_disk(3) as disk:
         disk.fill()

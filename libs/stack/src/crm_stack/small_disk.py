@@ -13,7 +13,7 @@ from pathlib import Path
 from crm_stack.errors import StackError
 from crm_stack.server import Server
 
-_PREFIX = "kith-disk-"
+_PREFIX, _MAKING = "kith-disk-", "kith-making-disk-"
 _MOUNT_SECONDS = 10
 _BALLAST = "ballast"
 _MEGABYTE = 1_000_000
@@ -61,10 +61,12 @@ def small_disk(megabytes: int) -> Generator[SmallDisk]:
         StackError: we may not mount.
     """
     _clear()
-    place = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    place.chmod(0o711)  # servers that do not run as root pass through
-    with (place / "lock").open("a") as lock:
+    made = Path(tempfile.mkdtemp(prefix=_MAKING))
+    made.chmod(0o711)  # servers that do not run as root pass through
+    with (made / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Only what is locked already gets the name by which another run looks for what is left.
+        place = made.rename(made.with_name(made.name.replace(_MAKING, _PREFIX, 1)))
         folder = place / "disk"
         folder.mkdir()
         try:
