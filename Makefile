@@ -2,9 +2,11 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+, := ,
 READY := .venv/.ready
-PACKAGES := libs/events libs/chassis libs/stack services/contacts services/analytics services/sales
-OWN_MODULES := kith-events=crm_events,kith-chassis=crm_chassis
+LIBS := events store kafka projections deciding chassis
+PACKAGES := $(addprefix libs/,$(LIBS)) libs/stack services/contacts services/analytics services/sales
+OWN_MODULES := $(subst $() ,$(,),$(foreach lib,$(LIBS),kith-$(lib)=crm_$(lib)))
 EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
 
 .PHONY: help demo test fault bench lint types fmt lock clean generate

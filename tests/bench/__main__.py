@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from crm_chassis.event_loop import event_loop
-from crm_chassis.logs import configure_logs
+from crm_store.logs import configure_logs
 from rich.console import Console
 from rich.traceback import Traceback
 

@@ -19,16 +19,16 @@ from uuid import UUID
 import asyncpg
 import orjson
 from contacts.subject_keys import ADD
-from crm_chassis.database import SESSION_LIMITS
 from crm_chassis.http.serving import http_loop
-from crm_chassis.ids import derived_id, new_id
 from crm_chassis.lifecycle import run_until_signalled
-from crm_chassis.log.append import APPEND_FACTS, APPEND_STREAMS
-from crm_chassis.log.entries import Statement
-from crm_chassis.log.statements import followed
-from crm_chassis.partitioning import partition_of
 from crm_events.contacts import EventTracked, PersonRegistered
 from crm_events.topics import ACTIVITY, PEOPLE
+from crm_store.database import SESSION_LIMITS
+from crm_store.ids import derived_id, new_id
+from crm_store.log.append import APPEND_FACTS, APPEND_STREAMS
+from crm_store.log.entries import Statement
+from crm_store.log.statements import followed
+from crm_store.partitioning import partition_of
 
 from tests.bench.product import FACTS, KEK
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from crm_chassis.inbox.rows import SEPARATOR
 from crm_events.contacts import OrderCompleted
 from crm_events.topics import PURCHASES
+from crm_kafka.inbox.rows import SEPARATOR
 
 AT_ONCE: Final = 2_000
 POLL_MS: Final = 100

@@ -15,11 +15,11 @@ from uuid import UUID
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from crm_chassis.log.append import APPEND_FACTS
-from crm_chassis.log.position import LAST, START, bounds
-from crm_chassis.log.tail import PAGE, position_of
 from crm_events.contacts import OrderCompleted
 from crm_events.topics import PURCHASES
+from crm_store.log.append import APPEND_FACTS
+from crm_store.log.position import LAST, START, bounds
+from crm_store.log.tail import PAGE, position_of
 
 from tests.bench.bench import Bench
 from tests.bench.checkpoint import register

@@ -12,9 +12,9 @@ from typing import Final
 
 import asyncpg
 from analytics.engagement.model import load_model
-from crm_chassis.inbox.taking import TAKE
 from crm_chassis.lifecycle import run_until_signalled
 from crm_events.topics import CONTRACT
+from crm_kafka.inbox.taking import TAKE
 
 from tests.bench.bare_inbox import AT_ONCE, POLL_MS, arguments, consumer_of, place
 from tests.bench.plain_loop import PlainLoop

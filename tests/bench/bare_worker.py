@@ -8,10 +8,10 @@ from typing import Final
 
 import asyncpg
 from crm_chassis.lifecycle import run_until_signalled
-from crm_chassis.log.position import LAST, bounds
-from crm_chassis.log.tail import PAGE, position_of
-from crm_chassis.projection.checkpoints import standing_at
 from crm_events.contacts import OrderCompleted
+from crm_projections.checkpoints import standing_at
+from crm_store.log.position import LAST, bounds
+from crm_store.log.tail import PAGE, position_of
 
 from tests.bench.bare_latency import PAGE_ROWS, show_own
 from tests.bench.checkpoint import register

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 import asyncpg
-from crm_chassis.log.entries import Statement
-from crm_chassis.log.position import Position
-from crm_chassis.projection.checkpoints import MOVE, REGISTER
+from crm_projections.checkpoints import MOVE, REGISTER
+from crm_store.log.entries import Statement
+from crm_store.log.position import Position
 
 NO_TABLES = ""
 FIRST_TERM = 0

@@ -19,9 +19,9 @@ from contacts.customer_file.deals import deals
 from contacts.customer_file.scores import scores
 from contacts.people.directory import directory
 from contacts.timeline.timeline import timeline
-from crm_chassis.partitioning import partition_of
 from crm_events.contacts import OrderCompleted
 from crm_events.topics import PURCHASES
+from crm_store.partitioning import partition_of
 
 from tests.bench.load import customer
 

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import asyncpg
 from analytics.engagement.model import ScoringModel
-from crm_chassis.partitioning import partition_of
 from crm_events.base import Event
 from crm_events.contacts import (
     EventTracked,
@@ -23,6 +22,7 @@ from crm_events.contacts import (
     TraitsReceived,
 )
 from crm_events.topics import CONTRACT
+from crm_store.partitioning import partition_of
 
 from tests.bench.load import EVENT_BYTES, FIRST_AT_MS, STEP_MS, Keys, Sample, samples
 

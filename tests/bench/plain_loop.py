@@ -14,13 +14,13 @@ import asyncpg
 import orjson
 from analytics.engagement.engagement import READ_SUMS, WRITE_SUMS
 from analytics.engagement.model import ScoringModel
-from crm_chassis.log.entries import Statement
-from crm_chassis.log.position import LAST, Position, bounds
-from crm_chassis.log.statements import guarded
-from crm_chassis.log.tail import GLANCES, position_of
-from crm_chassis.projection.checkpoints import NO_WAIT, standing_at
-from crm_chassis.projection.pages import PAGE_ROWS
 from crm_events.contacts import OrderCompleted
+from crm_projections.checkpoints import NO_WAIT, standing_at
+from crm_projections.pages import PAGE_ROWS
+from crm_store.log.entries import Statement
+from crm_store.log.position import LAST, Position, bounds
+from crm_store.log.statements import guarded
+from crm_store.log.tail import GLANCES, position_of
 
 from tests.bench.checkpoint import moved, register
 from tests.bench.heard import weight_of

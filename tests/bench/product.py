@@ -21,14 +21,14 @@ from analytics.settings import AnalyticsSettings
 from contacts.settings import ContactsSettings
 from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.core import Core, core_of
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.ids import derived_id
-from crm_chassis.log.entries import Fact, NewEvent
-from crm_chassis.migrations.running import migrate
 from crm_events.contacts import OrderCompleted
 from crm_events.keys import Kek, wrap
 from crm_events.money import Money
 from crm_events.sealing import seal
+from crm_store.database import close_pool, open_pool
+from crm_store.ids import derived_id
+from crm_store.log.entries import Fact, NewEvent
+from crm_store.migrations.running import migrate
 from fastapi import FastAPI
 from sales.settings import SalesSettings
 

@@ -12,21 +12,21 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from crm_chassis import migrations
-from crm_chassis.clock import utc_now
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.deciding.decider import Decider, Directive, opened_by
-from crm_chassis.deciding.reacting import KeyedReaction
-from crm_chassis.deciding.reaction import Reaction
-from crm_chassis.ids import new_id
-from crm_chassis.keyring import Keyring
-from crm_chassis.log.append import Log
-from crm_chassis.log.entries import Appended, StreamAppend
-from crm_chassis.log.logged import LoggedEvent
-from crm_chassis.log.wakeups import Wakeups
-from crm_chassis.projection.projector import Projector
+from crm_deciding.decider import Decider, Directive, opened_by
+from crm_deciding.reacting import KeyedReaction
+from crm_deciding.reaction import Reaction
 from crm_events.base import Event
 from crm_events.topics import Contract, Topic
+from crm_projections.projector import Projector
+from crm_store import migrations
+from crm_store.clock import utc_now
+from crm_store.database import close_pool, open_pool
+from crm_store.ids import new_id
+from crm_store.keyring import Keyring
+from crm_store.log.append import Log
+from crm_store.log.entries import Appended, StreamAppend
+from crm_store.log.logged import LoggedEvent
+from crm_store.log.wakeups import Wakeups
 
 from tests.bench.bench import Bench
 from tests.bench.product import CONNECTIONS, KEK, Leads

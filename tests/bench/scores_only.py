@@ -12,14 +12,14 @@ from functools import partial
 from analytics.bootstrap import SERVICE, Core
 from analytics.settings import AnalyticsSettings
 from crm_chassis.commands import settings_or_exit
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.ids import new_id
-from crm_chassis.inbox.loop import Inbox
-from crm_chassis.lease import Lease
 from crm_chassis.lifecycle import Supervisor, run_until_signalled
-from crm_chassis.logs import configure_logs
-from crm_chassis.projection.projector import Projector
 from crm_events.topics import HEARD_BY
+from crm_kafka.inbox.loop import Inbox
+from crm_projections.projector import Projector
+from crm_store.database import close_pool, open_pool
+from crm_store.ids import new_id
+from crm_store.lease import Lease
+from crm_store.logs import configure_logs
 
 APPLICATION_NAME = f"{SERVICE} scores"
 

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from aiokafka import ConsumerRecord, TopicPartition
-from crm_chassis.inbox import taking
-from crm_chassis.inbox.admission import Mark
-from crm_chassis.inbox.rows import hear, row_of
 from crm_events.codec import to_record
 from crm_events.contacts import OrderCompleted
 from crm_events.envelope import Recorded
 from crm_events.topics import PURCHASES
+from crm_kafka.inbox import taking
+from crm_kafka.inbox.admission import Mark
+from crm_kafka.inbox.rows import hear, row_of
 
 from tests.bench.bare_inbox import arguments
 

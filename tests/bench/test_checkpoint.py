@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import asyncpg
-from crm_chassis import migrations
-from crm_chassis.log.position import START, Position
-from crm_chassis.log.statements import guarded
-from crm_chassis.projection.checkpoints import standing_at
+from crm_projections.checkpoints import standing_at
+from crm_store import migrations
+from crm_store.log.position import START, Position
+from crm_store.log.statements import guarded
 
 from tests.bench.checkpoint import moved, register
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
-from crm_chassis import migrations
 from crm_events.topics import PURCHASES
+from crm_store import migrations
 
 from tests.bench.copies import heard, ids, owed
 

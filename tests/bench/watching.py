@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from operator import itemgetter
 
 import asyncpg
-from crm_chassis.log.position import START, Position
-from crm_chassis.log.tail import position_of
+from crm_store.log.position import START, Position
+from crm_store.log.tail import position_of
 
 from tests.bench.bench import Bench
 from tests.bench.load import Sample, latency, open_loop

@@ -15,12 +15,12 @@ import httpx
 import pytest
 from contacts.settings import ContactsSettings
 from crm_chassis.core import core_of
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.ids import new_id
-from crm_chassis.log.entries import NewEvent, StreamAppend
 from crm_events.contacts import MemberRegistered
 from crm_events.keys import new_key, wrap
 from crm_stack.server import free_port
+from crm_store.database import close_pool, open_pool
+from crm_store.ids import new_id
+from crm_store.log.entries import NewEvent, StreamAppend
 from receiving import Mailbox, smtp_receiver
 from system import System, soon
 

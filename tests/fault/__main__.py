@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from crm_chassis.clock import utc_now
+from crm_store.clock import utc_now
 from rich.console import Console
 
 from demo.running import end_by_sigterm

@@ -7,9 +7,9 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.clock import utc_now
-from crm_chassis.ids import new_id
-from crm_chassis.partitioning import partition_of
+from crm_store.clock import utc_now
+from crm_store.ids import new_id
+from crm_store.partitioning import partition_of
 
 from tests.fault.load import Sent
 from tests.fault.purchases import PARTITIONS, TOPIC

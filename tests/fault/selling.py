@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.ids import new_id
+from crm_store.ids import new_id
 
 from tests.fault.back_office import BackOffice, back_office
 

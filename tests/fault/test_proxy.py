@@ -11,19 +11,19 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from crm_chassis.deciding.timers import RANG
-from crm_chassis.effects.intent import ADD as MEAN
-from crm_chassis.effects.sending import CLAIM, DIED, SETTLE
-from crm_chassis.inbox.taking import TAKE
-from crm_chassis.log.append import APPEND_FACTS, APPEND_STREAMS
-from crm_chassis.log.entries import Statement
-from crm_chassis.log.statements import followed
-from crm_chassis.log.together import APPEND_EACH
-from crm_chassis.projection.checkpoints import MOVE as PROJECTION_MOVE
-from crm_chassis.projection.projector import MOVE_IDLE
-from crm_chassis.relay.progress import MOVE as RELAY_MOVE
+from crm_deciding.effects.intent import ADD as MEAN
+from crm_deciding.effects.sending import CLAIM, DIED, SETTLE
+from crm_deciding.timers import RANG
+from crm_kafka.inbox.taking import TAKE
+from crm_kafka.relay.progress import MOVE as RELAY_MOVE
+from crm_projections.checkpoints import MOVE as PROJECTION_MOVE
+from crm_projections.projector import MOVE_IDLE
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
+from crm_store.log.append import APPEND_FACTS, APPEND_STREAMS
+from crm_store.log.entries import Statement
+from crm_store.log.statements import followed
+from crm_store.log.together import APPEND_EACH
 
 from tests.fault.proxy.kafka import KafkaProxy, armed
 from tests.fault.proxy.points import NotReachedError, Where, is_of

@@ -16,13 +16,13 @@ import httpx
 import psutil
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from crm_chassis.clock import utc_now
 from crm_events.topics import HEARD_BY
 from crm_stack.kafka import Kafka
 from crm_stack.kafka_cluster import KafkaCluster
 from crm_stack.postgres import Postgres
 from crm_stack.server import free_port
 from crm_stack.stack import Stack
+from crm_store.clock import utc_now
 
 from tests.fault.load import Load
 from tests.fault.making import NOTHING_MORE, Maker

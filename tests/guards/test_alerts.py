@@ -7,7 +7,7 @@ from pathlib import Path
 
 import analytics.bootstrap  # noqa: F401  # this and the next two fill the registry
 import contacts.collector.collector  # noqa: F401
-import crm_chassis.metrics  # noqa: F401
+import crm_store.metrics  # noqa: F401
 import pytest
 import yaml
 from prometheus_client import REGISTRY, Metric

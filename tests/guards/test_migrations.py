@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from alembic.script import ScriptDirectory
-from crm_chassis import migrations
-from crm_chassis.migrations import running
+from crm_store import migrations
+from crm_store.migrations import running
 
 SERVICES = ("contacts", "analytics", "sales")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncpg
 import httpx
 from crm_chassis.apikeys import ApiKeys
-from crm_chassis.clock import utc_now
 from crm_chassis.http.app import build_app
 from crm_chassis.http.health import Health, Models
 from crm_chassis.http.reads import Checkpoints
-from crm_chassis.kafka_answers import kafka_answers
-from crm_chassis.log import epochs
+from crm_kafka.answers import kafka_answers
+from crm_store.clock import utc_now
+from crm_store.log import epochs
 from fastapi import APIRouter, FastAPI
 
 

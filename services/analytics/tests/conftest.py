@@ -18,14 +18,14 @@ from analytics.engagement.registered import register_models
 from analytics.scores.moved import Moved
 from analytics.settings import AnalyticsSettings
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.lease import Lease
-from crm_chassis.log.append import Log
-from crm_chassis.log.logged import LoggedEvent
-from crm_chassis.migrations.running import migrate
-from crm_chassis.projection.projector import Projector
 from crm_events.keys import Kek
 from crm_events.topics import CONTRACT
+from crm_projections.projector import Projector
+from crm_store.database import close_pool, open_pool
+from crm_store.lease import Lease
+from crm_store.log.append import Log
+from crm_store.log.logged import LoggedEvent
+from crm_store.migrations.running import migrate
 from heard import MODEL
 
 EMPTY = """

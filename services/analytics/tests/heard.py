@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from crm_chassis.log.logged import LoggedEvent
 from crm_events.contacts import (
     EventTracked,
     LinkReason,
@@ -19,6 +18,7 @@ from crm_events.contacts import (
 from crm_events.envelope import Recorded
 from crm_events.money import Money
 from crm_events.topics import CONTRACT
+from crm_store.log.logged import LoggedEvent
 
 if TYPE_CHECKING:
     from crm_events.base import Event

@@ -18,8 +18,8 @@ from analytics.engagement.registered import register_models
 from analytics.scores.answers import as_of, current, explanation_of, through_time
 from analytics.scores.history import read_history, read_score
 from analytics.scores.moved import score_stream
-from crm_chassis.log import epochs
 from crm_events.topics import CONTRACT
+from crm_store.log import epochs
 from heard import (
     DAY,
     HOUR,

@@ -9,8 +9,8 @@ from analytics.bootstrap import Core, redis_of
 from analytics.leaders.ranked import LONGEST_ASK_SECONDS, RedisAwayError
 from analytics.leaders.refreshing import Refreshing
 from analytics.leaders.standings import Standing, read_leaders
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.lease import Lease
+from crm_store.database import close_pool, open_pool
+from crm_store.lease import Lease
 from heard import LANDMARK, customer, heard, linked, order, refund
 from pydantic import SecretStr
 from redis.asyncio import Redis

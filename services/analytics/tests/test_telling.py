@@ -9,9 +9,9 @@ import pytest
 from analytics.bands.telling import DUE, Telling, band_stream
 from analytics.bootstrap import Core
 from analytics.engagement.model import read_model
-from crm_chassis.database import close_pool, open_pool
 from crm_events.analytics import BandCause
 from crm_events.topics import BANDS, CONTRACT
+from crm_store.database import close_pool, open_pool
 from heard import BANDED, DAY, LANDMARK, customer, heard, linked, order, page
 from prometheus_client import REGISTRY
 

@@ -15,10 +15,10 @@ from contacts.bootstrap import MIGRATIONS, READ_MODELS, application
 from contacts.settings import ContactsSettings
 from crm_chassis.apikeys import COLLECT, keep_key, new_api_key, new_write_key
 from crm_chassis.core import Core, core_of
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.migrations.running import migrate
-from crm_chassis.projection.projector import Projector
 from crm_events.keys import Kek
+from crm_projections.projector import Projector
+from crm_store.database import close_pool, open_pool
+from crm_store.migrations.running import migrate
 from fastapi import FastAPI
 from summing import HeldLease
 

@@ -14,14 +14,14 @@ import httpx
 import pytest
 from crm_chassis.apikeys import keep_key, new_api_key
 from crm_chassis.core import Core, core_of
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.ids import new_id
-from crm_chassis.migrations.running import migrate
-from crm_chassis.projection.projector import Projector
 from crm_events.contacts import Identifier, MemberFact, Namespace, PersonRegistered
 from crm_events.keys import Kek, new_key, wrap
 from crm_events.sealing import seal
 from crm_events.topics import CONTRACT
+from crm_projections.projector import Projector
+from crm_store.database import close_pool, open_pool
+from crm_store.ids import new_id
+from crm_store.migrations.running import migrate
 from fastapi import FastAPI
 from sales.bootstrap import MIGRATIONS, READ_MODELS, application
 from sales.settings import SalesSettings

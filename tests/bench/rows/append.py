@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from crm_chassis.database import SESSION_LIMITS
-from crm_chassis.ids import derived_id
-from crm_chassis.log.append import APPEND_STREAMS
-from crm_chassis.log.entries import Fact, NewEvent, StreamAppend
-from crm_chassis.log.together import APPEND_EACH
-from crm_chassis.partitioning import partition_of
 from crm_events.topics import PURCHASES
+from crm_store.database import SESSION_LIMITS
+from crm_store.ids import derived_id
+from crm_store.log.append import APPEND_STREAMS
+from crm_store.log.entries import Fact, NewEvent, StreamAppend
+from crm_store.log.together import APPEND_EACH
+from crm_store.partitioning import partition_of
 
 from tests.bench.bench import Bench
 from tests.bench.load import Keys, samples

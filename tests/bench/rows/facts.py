@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from crm_chassis.log.append import APPEND_FACTS
-from crm_chassis.log.entries import Fact
+from crm_store.log.append import APPEND_FACTS
+from crm_store.log.entries import Fact
 
 from tests.bench.bench import Bench
 from tests.bench.load import Keys, samples

@@ -11,10 +11,10 @@ from uuid import UUID
 import asyncpg
 from analytics.bootstrap import Core
 from analytics.engagement.model import ScoringModel
-from crm_chassis.projection.model import ReadModel
-from crm_chassis.projection.pages import PAGE_ROWS
-from crm_chassis.projection.projector import Projector
 from crm_events.contacts import OrderCompleted
+from crm_projections.model import ReadModel
+from crm_projections.pages import PAGE_ROWS
+from crm_projections.projector import Projector
 
 from tests.bench.bench import Bench
 from tests.bench.filled import add_events, draw

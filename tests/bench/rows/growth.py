@@ -20,8 +20,8 @@ import asyncpg
 import httpx
 from analytics.leaders.standings import LEADERS, OWED
 from crm_chassis.http.reads import CHECKPOINTS
-from crm_chassis.log.append import APPEND_FACTS
-from crm_chassis.log.entries import Fact
+from crm_store.log.append import APPEND_FACTS
+from crm_store.log.entries import Fact
 
 from tests.bench.bench import Bench
 from tests.bench.filled import (

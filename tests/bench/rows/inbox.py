@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from crm_chassis.inbox.consumer import FETCH_MAX_WAIT_MS, PARTITION_FETCH_BYTES
-from crm_chassis.inbox.loop import Inbox
-from crm_chassis.inbox.pace import MOST
-from crm_chassis.inbox.taking import TAKE
 from crm_events.topics import HEARD_BY, PURCHASES
+from crm_kafka.inbox.consumer import FETCH_MAX_WAIT_MS, PARTITION_FETCH_BYTES
+from crm_kafka.inbox.loop import Inbox
+from crm_kafka.inbox.pace import MOST
+from crm_kafka.inbox.taking import TAKE
 
 from tests.bench.bare_inbox import AT_ONCE, POLL_MS, arguments, consumer_of, place
 from tests.bench.bench import Bench

@@ -11,15 +11,15 @@ from typing import Any
 
 import asyncpg
 import orjson
-from crm_chassis.clock import utc_now
-from crm_chassis.deciding.draft import CAUSATION, CORRELATION, DEPTH
-from crm_chassis.ids import derived_id, new_id
-from crm_chassis.log.append import APPEND_FACTS, APPEND_STREAMS
-from crm_chassis.log.entries import Fact, NewEvent, Statement
-from crm_chassis.log.position import LAST, START, Position, bounds
-from crm_chassis.log.statements import followed
-from crm_chassis.log.tail import PAGE, position_of
-from crm_chassis.partitioning import partition_of
+from crm_deciding.draft import CAUSATION, CORRELATION, DEPTH
+from crm_store.clock import utc_now
+from crm_store.ids import derived_id, new_id
+from crm_store.log.append import APPEND_FACTS, APPEND_STREAMS
+from crm_store.log.entries import Fact, NewEvent, Statement
+from crm_store.log.position import LAST, START, Position, bounds
+from crm_store.log.statements import followed
+from crm_store.log.tail import PAGE, position_of
+from crm_store.partitioning import partition_of
 
 from tests.bench.bench import Bench
 from tests.bench.checkpoint import moved, register

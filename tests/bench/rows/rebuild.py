@@ -19,11 +19,11 @@ from pathlib import Path
 import asyncpg
 from analytics.engagement.model import load_model
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.log.position import Position
-from crm_chassis.log.tail import head
-from crm_chassis.projection.checkpoints import standing_at
 from crm_events.contacts import OrderCompleted
 from crm_events.topics import CONTRACT
+from crm_projections.checkpoints import standing_at
+from crm_store.log.position import Position
+from crm_store.log.tail import head
 
 from demo.running import Service
 from tests.bench.asking import Asking

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
-from crm_chassis.clock import utc_now
-from crm_chassis.kafka_producer import BATCH_BYTES
-from crm_chassis.relay.page import PAGE_ROWS
-from crm_chassis.relay.relay import Relay
-from crm_chassis.restore.settling import Settling
 from crm_events.topics import CONTRACT, PURCHASES
+from crm_kafka.producer import BATCH_BYTES
+from crm_kafka.relay.page import PAGE_ROWS
+from crm_kafka.relay.relay import Relay
+from crm_kafka.restore.settling import Settling
+from crm_store.clock import utc_now
 
 from tests.bench.bench import Bench
 from tests.bench.copies import ids, in_kafka, owed

@@ -10,16 +10,16 @@ from uuid import UUID
 
 import orjson
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.deciding.draft import CORRELATION, SET
 from crm_chassis.http.reads import CHECKPOINTS
-from crm_chassis.ids import derived_id
-from crm_chassis.log.append import APPEND_STREAMS, LOAD
-from crm_chassis.log.entries import NewEvent, Statement, StreamAppend
-from crm_chassis.log.statements import followed
-from crm_chassis.partitioning import partition_of
+from crm_deciding.draft import CORRELATION, SET
 from crm_events.sales import DealOpened, DealStageChanged
 from crm_events.sealing import seal
 from crm_events.topics import DEALS
+from crm_store.ids import derived_id
+from crm_store.log.append import APPEND_STREAMS, LOAD
+from crm_store.log.entries import NewEvent, Statement, StreamAppend
+from crm_store.log.statements import followed
+from crm_store.partitioning import partition_of
 from sales.deals.board import BOARD
 from sales.deals.pipeline import pipeline
 from sales.deals.pipelines import Pipeline

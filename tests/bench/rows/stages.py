@@ -26,11 +26,11 @@ from contacts.people.identifiers import distinct
 from contacts.people.registry import Registry
 from contacts.subject_keys import SubjectKeys
 from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
-from crm_chassis.ids import derived_id, new_id
-from crm_chassis.keyring import Keyring
-from crm_chassis.log.append import APPEND_FACTS
-from crm_chassis.log.entries import Fact, NewEvent
 from crm_events.keys import Destroyed
+from crm_store.ids import derived_id, new_id
+from crm_store.keyring import Keyring
+from crm_store.log.append import APPEND_FACTS
+from crm_store.log.entries import Fact, NewEvent
 
 from tests.bench.bench import Bench
 from tests.bench.growth_picture import COST

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
-from crm_chassis.log.logged import COLUMNS
-from crm_chassis.log.position import START
-from crm_chassis.log.tail import head, position_of, read_page
 from crm_events.contacts import OrderCompleted
+from crm_store.log.logged import COLUMNS
+from crm_store.log.position import START
+from crm_store.log.tail import head, position_of, read_page
 
 from tests.bench.bench import Bench
 from tests.bench.product import Contacts, contacts_on

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import asyncpg
 from analytics.engagement.model import ScoringModel, load_model
-from crm_chassis.log.position import START, Position
-from crm_chassis.log.tail import head
-from crm_chassis.projection.checkpoints import standing_at
 from crm_events.topics import CONTRACT
+from crm_projections.checkpoints import standing_at
+from crm_store.log.position import START, Position
+from crm_store.log.tail import head
 
 from demo.running import Service
 from tests.bench.bench import Bench

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from crm_chassis.projection.model import Projection
+from crm_projections.model import Projection
 
 
 def _raise(*_: object) -> NoReturn:

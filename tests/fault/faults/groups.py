@@ -6,9 +6,9 @@ import asyncio
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.clock import utc_now
-from crm_chassis.ids import new_id
-from crm_chassis.partitioning import partition_of
+from crm_store.clock import utc_now
+from crm_store.ids import new_id
+from crm_store.partitioning import partition_of
 
 from tests.fault import purchases
 from tests.fault.appended import append

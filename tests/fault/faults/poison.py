@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.ids import new_id
+from crm_store.ids import new_id
 
 from tests.fault.appended import append, mend
 from tests.fault.fault import Fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from crm_chassis.ids import new_id
+from crm_store.ids import new_id
 
 from tests.fault import purchases
 from tests.fault.fault import Fault

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import TopicPartition
-from crm_chassis.ids import new_id
+from crm_store.ids import new_id
 
 from tests.fault import purchases
 from tests.fault.fault import Fault

@@ -1,1 +1,1 @@
-"""What every service stands on: log, relay, inbox, projections, HTTP. No business word in it."""
+"""A service as a process: HTTP, commands, settings, the loops of every worker. No business word."""

@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
+from crm_kafka.relay.republish import NothingToRepublishError, republish
+from crm_kafka.restore.comparing import DivergedError, HoleError
+from crm_kafka.restore.inserting import CannotRecoverError
+from crm_kafka.restore.recovering import report
+from crm_kafka.topics import WrongTopicError
+from crm_store.database import wait_until_migrated
+from crm_store.logs import configure_logs
+from crm_store.migrations import is_current
+from crm_store.tracing import begin_traces
 
 from crm_chassis import apikeys
 from crm_chassis.cli_parked import parked_commands, quarantine_commands
 from crm_chassis.cli_rebuild import add_rebuild_commands
 from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, settings_or_exit, with_database
-from crm_chassis.database import wait_until_migrated
-from crm_chassis.kafka_topics import WrongTopicError
 from crm_chassis.lifecycle import run_until_signalled
-from crm_chassis.logs import configure_logs
-from crm_chassis.migrations import is_current
-from crm_chassis.relay.republish import NothingToRepublishError, republish
-from crm_chassis.restore.comparing import DivergedError, HoleError
-from crm_chassis.restore.inserting import CannotRecoverError
-from crm_chassis.restore.recovering import report
 from crm_chassis.settings import is_superuser_url
-from crm_chassis.tracing import begin_traces
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
 
     import asyncpg
+    from crm_kafka.restore.recovering import Recovering
+    from crm_projections.building import Folded
 
     from crm_chassis.lifecycle import Prepare
-    from crm_chassis.projection.building import Folded
-    from crm_chassis.restore.recovering import Recovering
     from crm_chassis.settings import ServiceSettings
 
 _logger = structlog.stdlib.get_logger(__name__)
@@ -143,7 +143,7 @@ def prepare_database(
 async def _migrate_to_head(
     location: str, migrations: str, *, beat: Callable[[], None], stop: asyncio.Event
 ) -> bool:
-    from crm_chassis.migrations.running import migrate  # noqa: PLC0415  # slow, for this one alone
+    from crm_store.migrations.running import migrate  # noqa: PLC0415  # slow, for this one alone
 
     return await migrate(location, migrations, beat=beat, stop=stop)
 

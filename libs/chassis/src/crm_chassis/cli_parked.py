@@ -6,20 +6,19 @@ import getpass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from crm_kafka.inbox import quarantine
+from crm_projections import parked
+from crm_projections.retrying import about
+from crm_store.deeds import deeds_about
 
 from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, with_database
-from crm_chassis.deeds import deeds_about
-from crm_chassis.inbox import quarantine
-from crm_chassis.projection import parked
-from crm_chassis.projection.retrying import about
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import asyncpg
-
-    from crm_chassis.deeds import Deed
-    from crm_chassis.projection.parked import Ask
+    from crm_projections.parked import Ask
+    from crm_store.deeds import Deed
 
     Work = Callable[[asyncpg.Pool], Awaitable[None]]
 

@@ -9,26 +9,25 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Final, Generic
 
 import typer
+from crm_projections.ahead import build_ahead, drop_old_versions, to_be_built
+from crm_projections.copying import CannotRebuildError
+from crm_projections.generation import Generation, OvertakenError
+from crm_projections.pausing import NotPausedError, pause_model, resume_model
+from crm_projections.projector import Projector
+from crm_projections.rebuilding import Rebuilding, take_back
+from crm_store.clock import utc_now
+from crm_store.database import close_pool, open_pool
+from crm_store.ids import new_id
+from crm_store.lease import Lease
 
-from crm_chassis.clock import utc_now
 from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, with_database
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.ids import new_id
-from crm_chassis.lease import Lease
 from crm_chassis.progress import telling
-from crm_chassis.projection.ahead import build_ahead, drop_old_versions, to_be_built
-from crm_chassis.projection.copying import CannotRebuildError
-from crm_chassis.projection.generation import Generation, OvertakenError
-from crm_chassis.projection.pausing import NotPausedError, pause_model, resume_model
-from crm_chassis.projection.projector import Projector
-from crm_chassis.projection.rebuilding import Rebuilding, take_back
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 
     import asyncpg
-
-    from crm_chassis.projection.building import Folded
+    from crm_projections.building import Folded
 
 CONNECTIONS: Final = 4
 LEASED_WITHIN_S: Final = 2.5

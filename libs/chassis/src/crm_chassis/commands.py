@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
 from aiokafka.errors import KafkaError
+from crm_store.database import close_pool, open_pool
+from crm_store.errors import is_dependency_error
+from crm_store.logs import configure_logs, safe_text
 
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.errors import is_dependency_error
 from crm_chassis.event_loop import event_loop
-from crm_chassis.logs import configure_logs, safe_text
 from crm_chassis.settings import ServiceSettings, UnsafeSettingsError, load_settings
 
 if TYPE_CHECKING:

@@ -7,26 +7,25 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crm_events.topics import CONTRACT, HEARD_BY
-
-from crm_chassis.clock import utc_now
-from crm_chassis.inbox.loop import Inbox
-from crm_chassis.keyring import Keyring
-from crm_chassis.log.append import Log
-from crm_chassis.log.wakeups import Wakeups
-from crm_chassis.projection.projector import Projector
-from crm_chassis.relay.relay import Relay
-from crm_chassis.restore.settling import Settling
-from crm_chassis.watchdog import run_watchdog
+from crm_kafka.inbox.loop import Inbox
+from crm_kafka.relay.relay import Relay
+from crm_kafka.restore.settling import Settling
+from crm_projections.projector import Projector
+from crm_store.clock import utc_now
+from crm_store.keyring import Keyring
+from crm_store.log.append import Log
+from crm_store.log.wakeups import Wakeups
+from crm_store.watchdog import run_watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import asyncpg
+    from crm_projections.model import ReadModel
+    from crm_store.clock import Clock
+    from crm_store.lease import Lease
 
-    from crm_chassis.clock import Clock
-    from crm_chassis.lease import Lease
     from crm_chassis.lifecycle import Supervisor
-    from crm_chassis.projection.model import ReadModel
     from crm_chassis.settings import ServiceSettings
 
 

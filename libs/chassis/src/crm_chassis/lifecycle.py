@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
+from crm_store import metrics
+from crm_store.database import pause
+from crm_store.errors import backoff, is_dependency_error
 
-from crm_chassis import metrics
-from crm_chassis.database import pause
-from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.event_loop import event_loop
 
 if TYPE_CHECKING:

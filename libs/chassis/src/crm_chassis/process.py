@@ -5,27 +5,28 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.database import close_pool, open_pool
+from crm_kafka.answers import kafka_answers
+from crm_store.database import close_pool, open_pool
+from crm_store.log import epochs
+from crm_store.migrations import is_current
+
 from crm_chassis.http.app import probe_app
 from crm_chassis.http.health import Health, Models
 from crm_chassis.http.serving import http_loop
-from crm_chassis.kafka_answers import kafka_answers
 from crm_chassis.lifecycle import Supervisor
-from crm_chassis.log import epochs
-from crm_chassis.migrations import is_current
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     import asyncpg
+    from crm_projections.model import ReadModel
+    from crm_store.log.wakeups import Wakeups
     from fastapi import FastAPI
 
     from crm_chassis.cli import Role
     from crm_chassis.http.live_feed import Feed
     from crm_chassis.lifecycle import Prepare
-    from crm_chassis.log.wakeups import Wakeups
-    from crm_chassis.projection.model import ReadModel
     from crm_chassis.settings import ServiceSettings
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.database import close_pool, open_pool
+from crm_store.database import close_pool, open_pool
 
 NOWHERE = "postgresql://probe@127.0.0.1:1/probe"
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import structlog
 from asking import app_of, client_of
-from crm_chassis.database import close_pool, open_pool
 from crm_chassis.http.health import Models
-from crm_chassis.tracing import show_trace
+from crm_store.database import close_pool, open_pool
+from crm_store.tracing import show_trace
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

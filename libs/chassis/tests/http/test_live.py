@@ -13,17 +13,17 @@ from typing import Any
 import httpx
 import pytest
 from asking import app_of
-from crm_chassis.clock import utc_now
 from crm_chassis.http import live_history
 from crm_chassis.http.access import requires
 from crm_chassis.http.live import LastSeen, LiveResponse, answer_live
 from crm_chassis.http.live_client import Limits, Message, Stream
 from crm_chassis.http.live_feed import Feed
 from crm_chassis.http.serving import UNREAD_MS, _listen
-from crm_chassis.ids import new_id
-from crm_chassis.log import epochs
-from crm_chassis.log.tail import PAGE
 from crm_events.errors import UndecodableError
+from crm_store.clock import utc_now
+from crm_store.ids import new_id
+from crm_store.log import epochs
+from crm_store.log.tail import PAGE
 from fastapi import APIRouter, Depends
 from probe import Counted
 from streaming import blocks, listening, messages, served

@@ -11,10 +11,10 @@ from crm_chassis.http.bodies import CommandBody, gated_router
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.terms import Terms
-from crm_chassis.ids import new_id
-from crm_chassis.log.entries import EventTooLargeError, ReservedError, VersionConflictError
-from crm_chassis.refusal import Refusal
+from crm_deciding.refusal import Refusal
 from crm_events.errors import DestroyedKeyError
+from crm_store.ids import new_id
+from crm_store.log.entries import EventTooLargeError, ReservedError, VersionConflictError
 from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import TypeAdapter
 

@@ -7,8 +7,8 @@ from asking import app_of, client_of
 from crm_chassis.http import reads
 from crm_chassis.http.access import public
 from crm_chassis.http.reads import LONGEST_WAIT_S, Freshness, Receipt, following
-from crm_chassis.ids import new_id
-from crm_chassis.log.position import Position
+from crm_store.ids import new_id
+from crm_store.log.position import Position
 from fastapi import APIRouter, Depends
 
 MOVE = """

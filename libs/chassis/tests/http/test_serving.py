@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.database import close_pool, open_pool
+from crm_store.database import close_pool, open_pool
 
 TESTS = Path(__file__).parents[1]
 KEK = base64.b64encode(bytes(range(32))).decode()

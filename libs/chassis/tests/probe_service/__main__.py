@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 from crm_chassis.apikeys import ApiKeys, Caller
 from crm_chassis.cli import Role, prepare_database, service_cli
-from crm_chassis.clock import utc_now
-from crm_chassis.database import close_pool, open_pool, pause
 from crm_chassis.http.access import requires
 from crm_chassis.http.app import build_app
 from crm_chassis.http.reads import Checkpoints
@@ -16,6 +14,8 @@ from crm_chassis.http.serving import http_loop
 from crm_chassis.lifecycle import Supervisor
 from crm_chassis.process import health_of
 from crm_chassis.settings import ServiceSettings
+from crm_store.clock import utc_now
+from crm_store.database import close_pool, open_pool, pause
 from fastapi import APIRouter, Depends
 from pydantic_settings import SettingsConfigDict
 

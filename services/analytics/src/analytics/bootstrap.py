@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
-from crm_chassis.clock import utc_now
 from crm_chassis.core import Core as SharedCore
 from crm_chassis.core import add_loops, core_of
 from crm_chassis.http.app import build_app
 from crm_chassis.http.live_feed import Feed
 from crm_chassis.http.reads import Checkpoints
-from crm_chassis.ids import new_id
-from crm_chassis.key_reader import KeyReader
-from crm_chassis.lease import Lease
 from crm_chassis.process import health_of, process_pool, run_process
-from crm_chassis.projection.building import Folded
-from crm_chassis.restore.recovering import Recovering
 from crm_events.topics import CONTRACT
+from crm_kafka.key_reader import KeyReader
+from crm_kafka.restore.recovering import Recovering
+from crm_projections.building import Folded
+from crm_store.clock import utc_now
+from crm_store.ids import new_id
+from crm_store.lease import Lease
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
     import asyncpg
     from crm_chassis.cli import Role
-    from crm_chassis.clock import Clock
     from crm_chassis.http.health import Health
     from crm_chassis.lifecycle import Prepare, Supervisor
-    from crm_chassis.projection.model import BatchModel, GlanceModel, ReadModel
+    from crm_projections.model import BatchModel, GlanceModel, ReadModel
+    from crm_store.clock import Clock
     from fastapi import FastAPI
 
     from analytics.engagement.model import ScoringModel

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from crm_chassis.clock import Clock
 from crm_chassis.http.access import requires
 from crm_chassis.http.reads import Checkpoints
+from crm_store.clock import Clock
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 

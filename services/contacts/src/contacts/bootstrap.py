@@ -13,13 +13,13 @@ from crm_chassis.http.app import build_app
 from crm_chassis.http.handling import Handler
 from crm_chassis.http.idempotency import forget_answers
 from crm_chassis.http.reads import Checkpoints
-from crm_chassis.ids import new_id
-from crm_chassis.key_outbox import KeyOutbox
-from crm_chassis.lease import Lease
 from crm_chassis.process import health_of, process_pool, run_process
-from crm_chassis.projection.building import Folded
-from crm_chassis.restore.recovering import Recovering
 from crm_events.topics import CONTRACT
+from crm_kafka.key_outbox import KeyOutbox
+from crm_kafka.restore.recovering import Recovering
+from crm_projections.building import Folded
+from crm_store.ids import new_id
+from crm_store.lease import Lease
 
 from contacts.collector.api import collector_routes
 from contacts.collector.collector import Collector, Rules
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import asyncpg
     from crm_chassis.cli import Role
     from crm_chassis.lifecycle import Supervisor
-    from crm_chassis.projection.model import ReadModel
+    from crm_projections.model import ReadModel
     from fastapi import FastAPI
 
     from contacts.settings import ContactsSettings

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.log.entries import Statement
 from crm_events.contacts import SubjectKeyRecord
 from crm_events.keys import new_key, wrap
+from crm_store.log.entries import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crm_chassis.keyring import Keyring
     from crm_events.keys import Kek
+    from crm_store.keyring import Keyring
 
 ADD: Final = """
 insert into subject_key (key_id, kek_id, wrapped, unsent)

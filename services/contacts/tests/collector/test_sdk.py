@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from crm_chassis.clock import utc_now
 from crm_chassis.http.serving import http_loop
+from crm_store.clock import utc_now
 from segment.analytics.client import Client
 
 

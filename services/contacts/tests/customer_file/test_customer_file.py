@@ -9,12 +9,12 @@ from uuid import UUID
 
 import pytest
 from contacts.customer_file.deals import MOST_DEALS
-from crm_chassis.ids import new_id
 from crm_events.analytics import ScoreMoved
 from crm_events.money import Money
 from crm_events.sales import DealLost, DealOpened
 from crm_events.sealing import seal
 from crm_events.topics import CONTRACT
+from crm_store.ids import new_id
 
 LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

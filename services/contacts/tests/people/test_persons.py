@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 from contacts.people.persons import Persons
-from crm_chassis.keyring import Keyring
-from crm_chassis.log.append import Log
 from crm_events.topics import CONTRACT
+from crm_store.keyring import Keyring
+from crm_store.log.append import Log
 
 
 class Loading:

@@ -11,14 +11,14 @@ import httpx
 import pytest
 from contacts.bootstrap import MIGRATIONS, SERVICE, application, recovering
 from contacts.settings import ContactsSettings
-from crm_chassis.clock import utc_now
 from crm_chassis.core import core_of
-from crm_chassis.database import close_pool, open_pool
-from crm_chassis.key_outbox import KeyOutbox
-from crm_chassis.migrations.running import migrate
-from crm_chassis.relay.relay import Relay
-from crm_chassis.restore.settling import Settling
 from crm_events.topics import CONTRACT
+from crm_kafka.key_outbox import KeyOutbox
+from crm_kafka.relay.relay import Relay
+from crm_kafka.restore.settling import Settling
+from crm_store.clock import utc_now
+from crm_store.database import close_pool, open_pool
+from crm_store.migrations.running import migrate
 from pydantic import SecretStr
 
 

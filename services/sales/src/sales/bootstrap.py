@@ -9,24 +9,24 @@ import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.cli import prepare_database
 from crm_chassis.core import Core, add_loops, core_of
-from crm_chassis.deciding.reacting import KeyedReaction
-from crm_chassis.deciding.timers import Timers
-from crm_chassis.effects.effect import KeyedEffect
-from crm_chassis.effects.mail import MailChannel
-from crm_chassis.effects.sending import Sender
-from crm_chassis.effects.webhook import WebhookChannel
 from crm_chassis.http.app import build_app
 from crm_chassis.http.handling import Handler
 from crm_chassis.http.idempotency import forget_answers
 from crm_chassis.http.reads import Checkpoints
-from crm_chassis.ids import new_id
-from crm_chassis.key_reader import KeyReader
-from crm_chassis.lease import Lease
 from crm_chassis.process import health_of, process_pool, run_process
-from crm_chassis.projection.building import Folded
-from crm_chassis.projection.projector import Projector
-from crm_chassis.restore.recovering import Recovering
+from crm_deciding.effects.effect import KeyedEffect
+from crm_deciding.effects.mail import MailChannel
+from crm_deciding.effects.sending import Sender
+from crm_deciding.effects.webhook import WebhookChannel
+from crm_deciding.reacting import KeyedReaction
+from crm_deciding.timers import Timers
 from crm_events.topics import CONTRACT
+from crm_kafka.key_reader import KeyReader
+from crm_kafka.restore.recovering import Recovering
+from crm_projections.building import Folded
+from crm_projections.projector import Projector
+from crm_store.ids import new_id
+from crm_store.lease import Lease
 
 from sales.accounts.directory import accounts
 from sales.deals import decider
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
     import asyncpg
     from crm_chassis.cli import Role
-    from crm_chassis.effects.effect import Effect
-    from crm_chassis.effects.sending import Channel
     from crm_chassis.lifecycle import Supervisor
-    from crm_chassis.projection.model import ReadModel
+    from crm_deciding.effects.effect import Effect
+    from crm_deciding.effects.sending import Channel
+    from crm_projections.model import ReadModel
     from fastapi import FastAPI
 
     from sales.settings import SalesSettings

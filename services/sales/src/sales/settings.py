@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from crm_chassis.effects.mail import MailServer, Security
-from crm_chassis.effects.webhook import Endpoint, is_secret
 from crm_chassis.settings import ServiceSettings
+from crm_deciding.effects.mail import MailServer, Security
+from crm_deciding.effects.webhook import Endpoint, is_secret
 from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 

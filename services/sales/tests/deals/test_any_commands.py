@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
-from crm_chassis.refusal import Refusal
+from crm_deciding.refusal import Refusal
 from crm_events.base import Event
 from crm_events.money import Money
 from crm_events.topics import CONTRACT

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 from crm_chassis.apikeys import keep_key, new_api_key
-from crm_chassis.log.entries import VersionConflictError
 from crm_events.sales import DealWon
+from crm_store.log.entries import VersionConflictError
 from told import ANN, DAY, OTHER, OWNER, euros
 
 EURO = {"amount": "100.50", "currency": "EUR"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from crm_chassis.effects.sending import Sender
+from crm_deciding.effects.sending import Sender
 from pydantic import SecretStr
 from receiving import http_receiver
 from sales.bootstrap import channels_of, following_of

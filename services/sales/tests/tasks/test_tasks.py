@@ -9,10 +9,10 @@ from uuid import UUID
 
 import httpx
 import pytest
-from crm_chassis.deciding.draft import Cause, Draft
-from crm_chassis.effects.sending import Sender
-from crm_chassis.ids import new_id
+from crm_deciding.draft import Cause, Draft
+from crm_deciding.effects.sending import Sender
 from crm_events.contacts import MemberChanged, MemberDeactivated, MemberRegistered
+from crm_store.ids import new_id
 from receiving import smtp_receiver
 from sales.bootstrap import channels_of, following_of, timers_of
 from sales.tasks.decider import TASKS, Kind, OpenTask

@@ -8,11 +8,12 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
+from crm_store import metrics, tracing
+from crm_store.errors import is_dependency_error
+from crm_store.ids import new_id
 from opentelemetry.trace import INVALID_SPAN
 from starlette.datastructures import Headers, MutableHeaders
 
-from crm_chassis import metrics, tracing
-from crm_chassis.errors import is_dependency_error
 from crm_chassis.http.health import PATHS
 from crm_chassis.http.problems import (
     Problem,
@@ -21,7 +22,6 @@ from crm_chassis.http.problems import (
     problem_response,
     request_urn,
 )
-from crm_chassis.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,29 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from crm_deciding.draft import CORRELATION, Cause, Draft
+from crm_deciding.refusal import Refusal
 from crm_events.errors import MissingKeyError
+from crm_store.log.entries import ReservedError, VersionConflictError
+from crm_store.log.retried import TooManyConflictsError, retried
 
-from crm_chassis.deciding.draft import CORRELATION, Cause, Draft
 from crm_chassis.http.idempotency import once
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import Receipt
 from crm_chassis.http.terms import etag
-from crm_chassis.log.entries import ReservedError, VersionConflictError
-from crm_chassis.log.retried import TooManyConflictsError, retried
-from crm_chassis.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
     import asyncpg
+    from crm_deciding.decider import Decider
+    from crm_store.clock import Clock
+    from crm_store.log.append import Log
+    from crm_store.log.entries import Reservation, Statement
     from fastapi import Response
 
-    from crm_chassis.clock import Clock
-    from crm_chassis.deciding.decider import Decider
     from crm_chassis.http.terms import CommandTerms
-    from crm_chassis.log.append import Log
-    from crm_chassis.log.entries import Reservation, Statement
 
 C = TypeVar("C")
 S = TypeVar("S")

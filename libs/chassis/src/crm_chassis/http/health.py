@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from crm_store.errors import is_dependency_error
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from crm_chassis.errors import is_dependency_error
 from crm_chassis.http.access import public
 
 LONGEST_PING_S: Final = 1.0

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 import orjson
+from crm_store.database import pause
+from crm_store.errors import is_dependency_error
+from crm_store.log.entries import Statement
+from crm_store.log.position import Position
 from fastapi import Request
 
-from crm_chassis.database import pause
-from crm_chassis.errors import is_dependency_error
 from crm_chassis.http.problems import Problem, invalid_input
 from crm_chassis.http.reads import Receipt
-from crm_chassis.log.entries import Statement
-from crm_chassis.log.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,15 +7,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from crm_chassis import metrics
-from crm_chassis.database import pause
+from crm_store import metrics
+from crm_store.database import pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from datetime import datetime
 
-    from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.log.position import Position
+    from crm_store.log.logged import LoggedEvent
+    from crm_store.log.position import Position
 
 SEND_BYTES: Final = 64 * 1024
 """What waits goes out in parts of about this size."""

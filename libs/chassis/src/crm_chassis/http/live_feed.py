@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import structlog
 from crm_events.errors import UndecodableError, UnknownVersionError
+from crm_store import metrics
+from crm_store.database import pause
+from crm_store.errors import backoff, is_dependency_error
+from crm_store.log.logged import LoggedEvent
+from crm_store.log.position import LAST, START, Position
+from crm_store.log.wakeups import next_turn, woken
 from sse_starlette import ServerSentEvent
 
-from crm_chassis import metrics
-from crm_chassis.database import pause
-from crm_chassis.errors import backoff, is_dependency_error
 from crm_chassis.http.live_client import Client, Limits
 from crm_chassis.http.live_history import (
     is_far_behind,
@@ -24,17 +27,14 @@ from crm_chassis.http.live_history import (
     write_id,
 )
 from crm_chassis.http.problems import Problem
-from crm_chassis.log.logged import LoggedEvent
-from crm_chassis.log.position import LAST, START, Position
-from crm_chassis.log.wakeups import next_turn, woken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import asyncpg
     from crm_events.topics import Contract
+    from crm_store.clock import Clock
 
-    from crm_chassis.clock import Clock
     from crm_chassis.http.live_client import Message, Stream
 
 LOOK_S: Final = 1.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from crm_chassis.log.position import Position, bounds
-from crm_chassis.log.tail import HEAD, PAGE, position_of
+from crm_store.log.position import Position, bounds
+from crm_store.log.tail import HEAD, PAGE, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

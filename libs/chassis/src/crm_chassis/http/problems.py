@@ -6,23 +6,22 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from crm_deciding.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-
-from crm_chassis.errors import (
+from crm_store.errors import (
     LogNotSettledError,
     NewEpochError,
     is_dependency_error,
     sqlstate,
 )
-from crm_chassis.log.entries import (
+from crm_store.log.entries import (
     EventTooLargeError,
     ReservedError,
     VersionConflictError,
 )
-from crm_chassis.refusal import Refusal
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,12 +9,12 @@ from typing import Annotated, Final, Protocol
 from uuid import UUID
 
 import asyncpg
+from crm_store.clock import Clock
+from crm_store.log.position import Position
 from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict
 
-from crm_chassis.clock import Clock
 from crm_chassis.http.problems import invalid_input
-from crm_chassis.log.position import Position
 
 LONGEST_WAIT_S: Final = 2.0
 POLL_S: Final = 0.01

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvicorn
-
-from crm_chassis.database import pause
+from crm_store.database import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -1,6 +1,6 @@
 """Alembic's entrance."""
 
 from alembic import context
-from crm_chassis.migrations.running import run_environment
+from crm_store.migrations.running import run_environment
 
 run_environment(context)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
-from crm_chassis.errors import LOST, sqlstate
-from crm_chassis.ids import derived_id, new_id
-from crm_chassis.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
-from crm_chassis.turns import take_turns
+from crm_deciding.turns import take_turns
 from crm_events.analytics import BandChanged
+from crm_store.errors import LOST, sqlstate
+from crm_store.ids import derived_id, new_id
+from crm_store.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
 from prometheus_client import Counter, Gauge
 
 from analytics.bands.bands import Change, InBand, changes_of, resting
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import asyncpg
-    from crm_chassis.clock import Clock
-    from crm_chassis.lease import Lease
-    from crm_chassis.log.append import Log
+    from crm_store.clock import Clock
+    from crm_store.lease import Lease
+    from crm_store.log.append import Log
 
     from analytics.engagement.model import ScoringModel
 

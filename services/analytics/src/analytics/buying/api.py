@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
-from crm_chassis.clock import Clock
 from crm_chassis.http.access import requires
 from crm_chassis.http.instants import Instant
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import ReadModelName, following
+from crm_store.clock import Clock
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 

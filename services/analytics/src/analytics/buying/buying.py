@@ -7,9 +7,9 @@ from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection
 from crm_events.contacts import Order, OrderCompleted, OrderRefunded
 from crm_events.topics import CONTRACT
+from crm_projections.model import Projection
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Numeric, Table, Text, Uuid
 
 from analytics.instants import happened_at
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
 TABLE: Final = Table(
     "buying",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.log.logged import COLUMNS, LoggedEvent
 from crm_events.topics import CONTRACT
+from crm_store.log.logged import COLUMNS, LoggedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

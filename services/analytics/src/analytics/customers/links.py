@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from crm_chassis.http.problems import Problem
-from crm_chassis.log.entries import Statement
-from crm_chassis.projection.model import BatchModel
 from crm_events.contacts import PersonLinked, PersonUnlinked
+from crm_projections.model import BatchModel
+from crm_store.log.entries import Statement
 
 from analytics.customers.groups import Link, LinkKey, fold_links, link_key
 from analytics.engagement.engagement import owe_standings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
 LARGEST_GROUP: Final = 10_000
 """So many ids are one person at most; more are an error of identification. As in contacts."""

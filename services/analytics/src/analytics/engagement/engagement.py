@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.log.entries import Statement
-from crm_chassis.projection.model import GlanceModel
+from crm_projections.model import GlanceModel
+from crm_store.log.entries import Statement
 
 from analytics.engagement.sums import NOTHING, Batch, DayKey, Sums, add_up, apply_caps, weigh_all
 from analytics.engagement.weighing import scale
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.tail import Glance
+    from crm_store.log.tail import Glance
 
     from analytics.engagement.model import ScoringModel
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
     from analytics.engagement.decay import Decay
     from analytics.engagement.model import Kind, ScoringModel

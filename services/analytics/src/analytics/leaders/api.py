@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import asyncpg
-from crm_chassis.clock import Clock
 from crm_chassis.http.access import public, requires
 from crm_chassis.http.pages import Paging, read_cursor, write_cursor
 from crm_chassis.http.reads import ReadModelName, following
+from crm_store.clock import Clock
 from fastapi import APIRouter, Depends
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from crm_chassis.errors import backoff
-from crm_chassis.ids import new_id
-from crm_chassis.turns import take_turns
+from crm_deciding.turns import take_turns
+from crm_store.errors import backoff
+from crm_store.ids import new_id
 from prometheus_client import Counter
 
 from analytics.leaders.ranked import BELIEVED_MS, RedisAwayError
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import asyncpg
-    from crm_chassis.lease import Lease
-    from crm_chassis.log.append import Log
+    from crm_store.lease import Lease
+    from crm_store.log.append import Log
 
     from analytics.engagement.model import ScoringModel
     from analytics.leaders.ranked import Ranked

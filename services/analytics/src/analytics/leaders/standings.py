@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.log.entries import Statement
+from crm_store.log.entries import Statement
 
 from analytics.engagement.engagement import MOVED_EVERY_SECONDS
 

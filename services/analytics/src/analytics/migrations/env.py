@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from alembic import context
-from crm_chassis.migrations.running import run_environment
+from crm_store.migrations.running import run_environment
 
 run_environment(context)  # pyright: ignore[reportArgumentType]  # a module that stands for one

@@ -8,11 +8,11 @@ from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
-from crm_chassis.clock import Clock
 from crm_chassis.http.access import requires
 from crm_chassis.http.instants import Instant
 from crm_chassis.http.problems import Problem, invalid_input
 from crm_chassis.http.reads import ReadModelName, following
+from crm_store.clock import Clock
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
     from analytics.engagement.model import ScoringModel
 

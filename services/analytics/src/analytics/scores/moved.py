@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
-from crm_chassis.database import pause
-from crm_chassis.errors import LOST, backoff, is_dependency_error, sqlstate
-from crm_chassis.ids import derived_id, new_id
-from crm_chassis.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
-from crm_chassis.log.tail import head
-from crm_chassis.projection.checkpoints import standing_at
 from crm_events.analytics import ScoreMoved
+from crm_projections.checkpoints import standing_at
+from crm_store.database import pause
+from crm_store.errors import LOST, backoff, is_dependency_error, sqlstate
+from crm_store.ids import derived_id, new_id
+from crm_store.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
+from crm_store.log.tail import head
 from prometheus_client import Counter
 
 from analytics.bands.telling import look_again
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import asyncpg
-    from crm_chassis.clock import Clock
-    from crm_chassis.lease import Lease
-    from crm_chassis.log.append import Log
+    from crm_store.clock import Clock
+    from crm_store.lease import Lease
+    from crm_store.log.append import Log
 
     from analytics.engagement.model import ScoringModel
 

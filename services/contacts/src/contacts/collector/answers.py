@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from crm_chassis.errors import LogNotSettledError, NewEpochError, is_dependency_error, sqlstate
-from crm_chassis.log.retried import TooManyConflictsError
 from crm_events.gate import LIMITS
+from crm_store.errors import LogNotSettledError, NewEpochError, is_dependency_error, sqlstate
+from crm_store.log.retried import TooManyConflictsError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from contacts.collector.body import RefusedRequestError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crm_chassis.log.position import Position
+    from crm_store.log.position import Position
 
     from contacts.collector.received import Refused
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from crm_chassis.errors import NewEpochError
-from crm_chassis.ids import derived_id
-from crm_chassis.log.entries import EventTooLargeError, Fact, NewEvent
-from crm_chassis.log.retried import retried
-from crm_chassis.refusal import Refusal
+from crm_deciding.refusal import Refusal
 from crm_events.errors import BadInputError, DestroyedKeyError
+from crm_store.errors import NewEpochError
+from crm_store.ids import derived_id
+from crm_store.log.entries import EventTooLargeError, Fact, NewEvent
+from crm_store.log.retried import retried
 
 from contacts.collector.identity import follow, identifiers_of
 from contacts.collector.received import Refused
@@ -23,8 +23,8 @@ from contacts.people.identifiers import distinct, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from crm_chassis.log.append import Log
-    from crm_chassis.log.position import Position
+    from crm_store.log.append import Log
+    from crm_store.log.position import Position
 
     from contacts.collector.received import Numbered, Request
     from contacts.collector.segment import Message

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.projection.model import Projection, by_stream
 from crm_events.money import amount_and_currency
 from crm_events.personal import opened
 from crm_events.sales import (
@@ -20,6 +19,7 @@ from crm_events.sales import (
     DealStageChanged,
     DealWon,
 )
+from crm_projections.model import Projection, by_stream
 from sqlalchemy import Column, Date, DateTime, Index, MetaData, Numeric, Table, Text, Uuid
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
 MOST_DEALS: Final = 50
 """So many are in a file at most, those that were opened last; sales has them all."""

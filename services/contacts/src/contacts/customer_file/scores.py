@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from math import exp, fsum, log
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection
 from crm_events.analytics import ScoreMoved
+from crm_projections.model import Projection
 from sqlalchemy import Column, DateTime, Double, Integer, MetaData, Table, Text, Uuid
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
+    from crm_projections.model import Key
+    from crm_store.log.logged import LoggedEvent
 
 LARGEST_EXPONENT: Final = 700.0
 """exp() of more is no double; only an instant long before the landmark gets there."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never, cast
 
-from crm_chassis.deciding.decider import Decider
-from crm_chassis.refusal import Refusal
+from crm_deciding.decider import Decider
+from crm_deciding.refusal import Refusal
 from crm_events.contacts import (
     MemberChanged,
     MemberDeactivated,

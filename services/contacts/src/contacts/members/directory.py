@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection, by_stream
 from crm_events.contacts import (
     MemberChanged,
     MemberDeactivated,
@@ -13,6 +12,7 @@ from crm_events.contacts import (
     MemberRegistered,
 )
 from crm_events.personal import opened
+from crm_projections.model import Projection, by_stream
 from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Table, Text, Uuid
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
 member = Table(
     "member",

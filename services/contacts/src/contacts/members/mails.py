@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from crm_chassis.log.entries import Reservation, Statement
-from crm_chassis.log.logged import COLUMNS
 from crm_events.topics import MEMBERS
+from crm_store.log.entries import Reservation, Statement
+from crm_store.log.logged import COLUMNS
 
 from contacts.members.decider import evolve
 from contacts.people.identifiers import digest
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.append import Log
+    from crm_store.log.append import Log
 
     from contacts.members.decider import Member, MemberEvent
 

@@ -14,10 +14,10 @@ from crm_chassis.http.idempotency import Asked, once
 from crm_chassis.http.problems import Problem, invalid_input, request_urn
 from crm_chassis.http.reads import Receipt, following
 from crm_chassis.http.terms import CommandTerms, Terms, etag
-from crm_chassis.log.entries import VersionConflictError
-from crm_chassis.log.retried import TooManyConflictsError, retried
-from crm_chassis.refusal import Refusal
+from crm_deciding.refusal import Refusal
 from crm_events.contacts import Identifier, LinkReason, Namespace, SubjectKeyRecord
+from crm_store.log.entries import VersionConflictError
+from crm_store.log.retried import TooManyConflictsError, retried
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 

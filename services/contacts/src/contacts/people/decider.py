@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, assert_never, cast
 
-from crm_chassis.refusal import Refusal
+from crm_deciding.refusal import Refusal
 from crm_events.contacts import (
     Identifier,
     LinkReason,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from crm_chassis.projection.model import Projection
 from crm_events.contacts import (
     PersonChanged,
     PersonIdentified,
@@ -15,6 +14,7 @@ from crm_events.contacts import (
     PersonUnlinked,
 )
 from crm_events.personal import opened
+from crm_projections.model import Projection
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
     from crm_events.contacts import Identifier
+    from crm_projections.model import Key
+    from crm_store.log.logged import LoggedEvent
 
 MAX_MEMBERS: Final = 10_000
 """So many customers are one at most; more are an error of identification. As in analytics."""

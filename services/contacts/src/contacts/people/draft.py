@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from crm_chassis.log.entries import NewEvent, Reservation, StreamAppend
 from crm_events.contacts import PersonIdentified, PersonRegistered
+from crm_store.log.entries import NewEvent, Reservation, StreamAppend
 
 from contacts.people.decider import (
     MAX_LINEAGE,

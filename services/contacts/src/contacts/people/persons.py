@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from crm_chassis.log.logged import COLUMNS
+from crm_store.log.logged import COLUMNS
 
 from contacts.people.decider import evolve
 from contacts.people.draft import ABSENT, Loaded
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.append import Log
+    from crm_store.log.append import Log
 
     from contacts.people.decider import PersonEvent
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.append import Log
-    from crm_chassis.log.entries import Appended, Fact, Statement
     from crm_events.contacts import Identifier, SubjectKeyRecord
+    from crm_store.log.append import Log
+    from crm_store.log.entries import Appended, Fact, Statement
 
     from contacts.people.draft import Loaded
     from contacts.people.identifiers import Name

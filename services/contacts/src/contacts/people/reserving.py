@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crm_chassis.log.entries import Reservation
 from crm_events.contacts import PersonIdentified, PersonRegistered
 from crm_events.errors import MissingKeyError
+from crm_store.log.entries import Reservation
 
 from contacts.people.identifiers import digest
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import asyncpg
-    from crm_chassis.log.append import Log
     from crm_events.base import Event
+    from crm_store.log.append import Log
 
 
 class Reserved:

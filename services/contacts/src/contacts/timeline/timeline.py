@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from crm_chassis.projection.model import Projection
 from crm_events.contacts import (
     EventTracked,
     GroupJoined,
@@ -23,6 +22,7 @@ from crm_events.contacts import (
     TraitsReceived,
 )
 from crm_events.sales import DealLost, DealOpened, DealReopened, DealStageChanged, DealWon
+from crm_projections.model import Projection
 from sqlalchemy import Column, DateTime, MetaData, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
     from crm_events.contacts import Hit, Order
     from crm_events.money import Money
     from crm_events.sales import DealFact
+    from crm_projections.model import Key
+    from crm_store.log.logged import LoggedEvent
 
 timeline_entry = Table(
     "timeline_entry",

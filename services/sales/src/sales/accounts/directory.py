@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from crm_chassis.projection.model import Projection
 from crm_events.contacts import PersonChanged, PersonLinked, PersonRegistered, PersonUnlinked
+from crm_projections.model import Projection
 from sqlalchemy import Column, Index, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
-    from crm_chassis.projection.model import Key
+    from crm_projections.model import Key
+    from crm_store.log.logged import LoggedEvent
 
 MAX_MEMBERS: Final = 10_000
 """So many customers are one at most; more are an error of identification. As in contacts."""

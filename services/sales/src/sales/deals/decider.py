@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never, cast
 
-from crm_chassis.deciding.decider import Decider
-from crm_chassis.refusal import Refusal
+from crm_deciding.decider import Decider
+from crm_deciding.refusal import Refusal
 from crm_events.personal import SEALED
 from crm_events.sales import (
     DealAmountChanged,

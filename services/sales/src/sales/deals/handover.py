@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from crm_chassis.effects.effect import Effect
-from crm_chassis.effects.intent import Webhook
+from crm_deciding.effects.effect import Effect
+from crm_deciding.effects.intent import Webhook
 from crm_events.sales import DealWon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from crm_chassis.effects.intent import Message
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_deciding.effects.intent import Message
+    from crm_store.log.logged import LoggedEvent
 
 BACK_OFFICE: Final = "back-office"
 """The endpoint, as the settings name it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection, as_of, by_stream
 from crm_events.money import amount_and_currency
 from crm_events.personal import opened
 from crm_events.sales import (
@@ -20,6 +19,7 @@ from crm_events.sales import (
     DealStageChanged,
     DealWon,
 )
+from crm_projections.model import Projection, as_of, by_stream
 from sqlalchemy import Column, Date, DateTime, Index, Integer, MetaData, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
 deal = Table(
     "deal",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.refusal import Refusal
+from crm_deciding.refusal import Refusal
 from crm_events.money import Money
 from crm_events.sales import DealProduct
 

@@ -7,15 +7,15 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
-from crm_chassis.clock import Clock
 from crm_chassis.http.access import requires
 from crm_chassis.http.instants import Instant
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
 from crm_chassis.http.problems import Problem
 from crm_chassis.http.reads import following
 from crm_chassis.http.terms import etag
-from crm_chassis.log.append import Log
 from crm_events.money import Money
+from crm_store.clock import Clock
+from crm_store.log.append import Log
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from crm_chassis.deciding.decider import Timer
+from crm_deciding.decider import Timer
 from crm_events.sales import DealRotted
 
 from sales.deals.deal import Status

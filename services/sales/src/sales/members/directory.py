@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from crm_chassis.effects.sending import Later, Never
-from crm_chassis.projection.model import Projection, by_stream
+from crm_deciding.effects.sending import Later, Never
 from crm_events.contacts import (
     MemberChanged,
     MemberDeactivated,
@@ -15,11 +14,12 @@ from crm_events.contacts import (
     MemberRegistered,
 )
 from crm_events.personal import opened
+from crm_projections.model import Projection, by_stream
 from sqlalchemy import Boolean, Column, MetaData, Table, Text, Uuid
 
 if TYPE_CHECKING:
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
 member = Table(
     "member",

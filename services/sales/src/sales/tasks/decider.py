@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, assert_never, cast
 
-from crm_chassis.deciding.decider import Decider
-from crm_chassis.refusal import Refusal
+from crm_deciding.decider import Decider
+from crm_deciding.refusal import Refusal
 from crm_events.sales import TaskDone, TaskOpened, TaskReassigned
 
 if TYPE_CHECKING:

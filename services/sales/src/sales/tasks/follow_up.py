@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from crm_chassis.deciding.decider import Directive, opened_by
-from crm_chassis.deciding.reaction import Reaction
+from crm_deciding.decider import Directive, opened_by
+from crm_deciding.reaction import Reaction
 from crm_events.sales import DealLost, DealRotted, DealStageChanged, DealWon
 
 from sales.tasks.decider import TASKS, CloseTask, Kind, OpenTask, Reason
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import tzinfo
 
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
 FOLLOW_UP: Final = UUID("5e0d3a86-4c3b-5f0e-8b52-3f5d9c1a7e64")
 DUE_AFTER: Final = timedelta(days=1)

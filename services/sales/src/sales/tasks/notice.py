@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from crm_chassis.effects.effect import Effect
-from crm_chassis.effects.intent import Mail
+from crm_deciding.effects.effect import Effect
+from crm_deciding.effects.intent import Mail
 from crm_events.sales import TaskOpened
 
 from sales.tasks.decider import Kind
@@ -14,8 +14,8 @@ from sales.tasks.decider import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from crm_chassis.effects.intent import Message
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_deciding.effects.intent import Message
+    from crm_store.log.logged import LoggedEvent
 
 SUBJECTS: Final = {Kind.ROTTING_DEAL: "A deal rots: call"}
 TEXT: Final = """\

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from crm_chassis.projection.model import Projection, by_stream
 from crm_events.sales import TaskDone, TaskOpened, TaskReassigned
+from crm_projections.model import Projection, by_stream
 from sqlalchemy import Column, Date, DateTime, Index, Integer, MetaData, Table, Text, Uuid
 
 from sales.where import where
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    from crm_chassis.log.logged import LoggedEvent
+    from crm_store.log.logged import LoggedEvent
 
     from sales.where import Asked
 

@@ -1,7 +1,7 @@
 """What appends that share a statement came with."""
 
 from alembic import op
-from crm_chassis.migrations import apply_chassis
+from crm_store.migrations import apply_chassis
 
 revision = "0003"
 down_revision = "0002"

@@ -1,7 +1,7 @@
 """What parking came with."""
 
 from alembic import op
-from crm_chassis.migrations import apply_chassis
+from crm_store.migrations import apply_chassis
 
 revision = "0004"
 down_revision = "0003"

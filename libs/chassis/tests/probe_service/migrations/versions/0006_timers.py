@@ -1,7 +1,7 @@
 """Timers that can be made anew from the log."""
 
 from alembic import op
-from crm_chassis.migrations import apply_chassis
+from crm_store.migrations import apply_chassis
 
 revision = "0006"
 down_revision = "0005"

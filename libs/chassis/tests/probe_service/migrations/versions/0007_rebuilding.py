@@ -1,7 +1,7 @@
 """Read models that are paused or built anew."""
 
 from alembic import op
-from crm_chassis.migrations import apply_chassis
+from crm_store.migrations import apply_chassis
 
 revision = "0007"
 down_revision = "0006"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
-from crm_chassis.migrations import apply_chassis
+from crm_store.migrations import apply_chassis
 
 revision = "0010"
 down_revision = "0009"

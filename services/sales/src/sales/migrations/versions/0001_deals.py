@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from alembic import op
-from crm_chassis.migrations import apply_chassis
+from crm_store.migrations import apply_chassis
 
 if TYPE_CHECKING:
-    from crm_chassis.migrations import Release
+    from crm_store.migrations import Release
 
 revision = "0001"
 down_revision = None

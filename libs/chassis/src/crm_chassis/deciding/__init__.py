@@ -1,1 +1,0 @@
-"""Commands from within: aggregates as the chassis runs them, reactions to events, timers."""

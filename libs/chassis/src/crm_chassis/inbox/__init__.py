@@ -1,6 +1,0 @@
-"""Kafka -> log: what other services decided, each record once and in the order of its number."""
-
-from crm_chassis.inbox.loop import Inbox
-from crm_chassis.inbox.reclaims import InstanceTakenError
-
-__all__ = ["Inbox", "InstanceTakenError"]

@@ -1,0 +1,1 @@
+"""Decisions and what follows from events: aggregates, reactions, timers; what leaves by them."""

@@ -1,0 +1,109 @@
+"""What is meant to leave, as it is written down before anybody sends it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+import orjson
+from crm_store.ids import derived_id
+from crm_store.log.entries import Statement
+from crm_store.tracing import TRACEPARENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from crm_store.log.logged import LoggedEvent
+
+ADD: Final = """
+insert into intent (intent_id, effect, event_id, partition_key, recorded_at, traceparent,
+                    channel, repeats, content)
+select u.intent_id, $1, u.event_id, u.partition_key, u.recorded_at, u.traceparent,
+       u.channel, u.repeats, u.content::jsonb
+from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[],
+            $8::bool[], $9::text[])
+    as u(intent_id, event_id, partition_key, recorded_at, traceparent, channel, repeats, content)
+on conflict do nothing
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail to a colleague or customer, whose address is looked up when it is sent.
+
+    So nothing personal lies here: an address that changed is the new one, and who was erased gets
+    none. `transactional`: it is sent again where nobody knows whether it went; it comes twice
+    rather than not at all. Others are given up then.
+    """
+
+    to: str  # an id
+    subject: str
+    text: str
+    transactional: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One call of an endpoint, by its name in the settings; its id tells repeats from news."""
+
+    endpoint: str
+    type: str  # "sales.deal.won"
+    data: Mapping[str, Any]  # JSON
+
+
+Message = Mail | Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A message and what it is because of. `intent_id` is the key by which receivers know it."""
+
+    intent_id: UUID
+    cause: LoggedEvent[Any]
+    message: Message
+
+    @classmethod
+    def of(cls, effect: UUID, cause: LoggedEvent[Any], n: int, message: Message) -> Intent:
+        """The `n`th that an effect leads to because of an event: the same id however often."""
+        return cls(derived_id(effect, str(cause.event_id), str(n)), cause, message)
+
+
+def channel_of(message: Message) -> tuple[str, bool]:
+    """By which channel it goes, and whether it is sent again where its outcome is unknown."""
+    match message:
+        case Mail():
+            return "mail", message.transactional
+        case Webhook():
+            return "webhook", True
+        case _:
+            assert_never(message)
+
+
+def added(effect: str, intents: Sequence[Intent]) -> list[Statement]:
+    """What writes them down; one that is there stays as it is."""
+    if not intents:
+        return []
+    channels = [channel_of(one.message) for one in intents]
+    return [
+        Statement(
+            ADD,
+            (
+                effect,
+                [one.intent_id for one in intents],
+                [one.cause.event_id for one in intents],
+                [one.cause.partition_key for one in intents],
+                [one.cause.recorded_at for one in intents],
+                [one.cause.recorded.meta.get(TRACEPARENT) for one in intents],
+                [channel for channel, _ in channels],
+                [repeats for _, repeats in channels],
+                [orjson.dumps(asdict(one.message)).decode() for one in intents],
+            ),
+        )
+    ]
+
+
+def read(channel: str, content: str) -> Message:
+    """The message as it was written down."""
+    told: dict[str, Any] = orjson.loads(content)
+    return Mail(**told) if channel == "mail" else Webhook(**told)

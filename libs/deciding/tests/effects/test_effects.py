@@ -1,0 +1,429 @@
+"""What is to leave leaves once by its id, and nobody's guess counts as an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+import pytest
+from crm_deciding.effects import webhook
+from crm_deciding.effects.effect import Effect, KeyedEffect
+from crm_deciding.effects.intent import Mail, Message, Webhook
+from crm_deciding.effects.mail import MailChannel, MailServer
+from crm_deciding.effects.sending import CLAIM, Later, Never, Sender
+from crm_deciding.effects.webhook import Endpoint, WebhookChannel
+from crm_projections.projector import Projector
+from crm_store.clock import utc_now
+from crm_store.ids import new_id
+from crm_store.log.logged import LoggedEvent
+from crm_store.tracing import serving
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from probe import Counted, Probe
+from receiving import HANGS, Calls, Mailbox, http_receiver, smtp_receiver
+from standardwebhooks.webhooks import Webhook as Signature
+from summing import HeldLease, catch_up
+from tracked import SAMPLED, TRACE
+
+TELLING = UUID("7d0b53c1-90a5-4a5b-8f0d-3f2d7b6a9e11")
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+STANDS = "select epoch, xid::text, gp from projection_checkpoint where name = 'telling'"
+GO_BACK = """
+update projection_checkpoint set epoch = $1, xid = $2::text::xid8, gp = $3 where name = 'telling'
+"""
+RECOVERED = "update log_epoch set recovered = true, settled_at = clock_timestamp()"
+ADA, NOBODY, LEFT = (str(UUID(int=number)) for number in (1, 2, 3))
+
+
+def telling() -> Effect:
+    """1 tells the back office, 2 writes to Ada, 3 to nobody, 4 to Ada once at most, 5 to somebody
+    who left; 99 breaks.
+    """
+    effect = Effect("telling", TELLING)
+
+    @effect.on(Counted)
+    def tell(entry: LoggedEvent[Any]) -> Iterable[Message]:
+        match entry.event.number:
+            case 1:
+                return [Webhook("back office", "probe.counted", {"number": 1})]
+            case 2:
+                return [Mail(ADA, "Two", "It was two.")]
+            case 3:
+                return [Mail(NOBODY, "Three", "It was three.")]
+            case 4:
+                return [Mail(ADA, "Four", "Once at most.", transactional=False)]
+            case 5:
+                return [Mail(LEFT, "Five", "It was five.")]
+            case 99:
+                raise ValueError("99 cannot be told")
+            case _:
+                return []
+
+    return effect
+
+
+@dataclass
+class Desk:
+    """An effect, a sender, their receivers, and a clock that stands still."""
+
+    probe: Probe
+    calls: Calls
+    mailbox: Mailbox
+    client: httpx.AsyncClient
+    now: datetime = field(default_factory=utc_now)
+
+    def projector(self) -> Projector:
+        return Projector(
+            pool=self.probe.pool,
+            log=self.probe.log,
+            models=(),
+            keyed=[KeyedEffect(self.probe.pool, telling())],
+            lease=HeldLease(),
+            wake=self.probe.wakeups.subscribe(),
+            clock=utc_now,
+        )
+
+    def sender(self, owner: str = "one") -> Sender:
+        server = MailServer("127.0.0.1", self.mailbox.port, "none", None, None, "kith@shop.test")
+        endpoints = {"back office": Endpoint(self.calls.url, SECRET, inside=True)}
+        channels = {
+            "mail": MailChannel(server, address_of=address_of, clock=lambda: self.now),
+            "webhook": WebhookChannel(endpoints, client=self.client, clock=lambda: self.now),
+        }
+        return Sender(
+            pool=self.probe.pool, channels=channels, lease=HeldLease(), owner=owner,
+            clock=lambda: self.now,
+        )  # fmt: skip
+
+    async def count(self, *numbers: int) -> None:
+        await self.probe.count(new_id(), *numbers)
+        await catch_up(self.projector())
+        self.now = max(self.now, utc_now()) + timedelta(seconds=1)
+
+    async def states(self) -> list[tuple[str, int]]:
+        rows = await self.probe.pool.fetch("select state, attempts from intent order by meant_at")
+        return [tuple(row) for row in rows]
+
+
+async def address_of(member: str) -> str | Later | Never:
+    known = {ADA: "ada@shop.test", LEFT: Never("the member is deactivated")}
+    return known.get(member, Later("nobody knows the member yet"))
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    with http_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    with smtp_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def desk(probe: Probe, calls: Calls, mailbox: Mailbox) -> AsyncIterator[Desk]:
+    async with httpx.AsyncClient() as client:
+        desk = Desk(probe, calls, mailbox, client)
+        await catch_up(desk.projector())
+        yield desk
+
+
+async def test_a_webhook_is_signed_so_that_its_receiver_can_check_it(desk: Desk) -> None:
+    await desk.count(1)
+
+    await desk.sender().turn()
+
+    [(headers, body)] = desk.calls.came
+    told = Signature(SECRET).verify(body, headers)
+    assert (told["type"], told["data"]) == ("probe.counted", {"number": 1})
+    assert headers["host"].startswith("localhost:")
+    assert await desk.states() == [("sent", 1)]
+
+
+async def test_a_mail_comes_to_whom_it_is_for(desk: Desk) -> None:
+    await desk.count(2)
+
+    await desk.sender().turn()
+
+    [(recipients, mail)] = desk.mailbox.came
+    assert recipients == ["ada@shop.test"]
+    assert (mail["Subject"], mail["From"]) == ("Two", "kith@shop.test")
+    assert mail.get_payload() == "It was two.\r\n"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert await desk.states() == [("sent", 1)]
+
+
+async def test_what_was_sent_is_not_sent_again(desk: Desk) -> None:
+    await desk.count(1)
+    await desk.sender().turn()
+
+    await catch_up(desk.projector())
+    await asyncio.gather(*(desk.sender(str(n)).turn() for n in range(4)))
+
+    assert len(desk.calls.came) == 1
+
+
+async def test_history_and_what_was_there_before_its_first_start_send_nothing(
+    probe: Probe, calls: Calls, mailbox: Mailbox
+) -> None:
+    await probe.count(new_id(), 1)
+    async with httpx.AsyncClient() as client:
+        desk = Desk(probe, calls, mailbox, client)
+        await catch_up(desk.projector())
+
+        await desk.sender().turn()
+
+    assert await desk.states() == []
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+async def test_a_receiver_that_did_not_take_it_is_called_again_later(
+    desk: Desk, status: int
+) -> None:
+    desk.calls.answers = [(status, {"location": "http://localhost/elsewhere"})]
+    await desk.count(1)
+
+    await desk.sender().turn()
+    await desk.sender().turn()
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    assert len(desk.calls.came) == 2
+    first, second = (headers for headers, _ in desk.calls.came)
+    assert first["webhook-id"] == second["webhook-id"]
+    assert await desk.states() == [("sent", 2)]
+
+
+async def test_a_receiver_says_when_it_wants_to_be_called_again(desk: Desk) -> None:
+    desk.calls.answers = [(429, {"retry-after": "120"})]
+    await desk.count(1)
+
+    await desk.sender().turn()
+    desk.now += timedelta(seconds=119)
+    await desk.sender().turn()
+    early = len(desk.calls.came)
+    desk.now += timedelta(seconds=2)
+    await desk.sender().turn()
+
+    assert (early, len(desk.calls.came)) == (1, 2)
+
+
+async def test_who_is_gone_is_called_no_more(desk: Desk) -> None:
+    desk.calls.answers = [(410, {})]
+    await desk.count(1)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [("failed", 1)]
+
+
+async def test_after_twelve_attempts_it_has_failed(desk: Desk) -> None:
+    desk.calls.answers = [(500, {})] * 20
+    await desk.count(1)
+
+    for _ in range(15):
+        await desk.sender().turn()
+        desk.now += timedelta(hours=7)
+
+    assert await desk.states() == [("failed", 12)]
+
+
+async def test_an_answer_that_does_not_come_leaves_it_open_and_the_call_is_repeated(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.calls.answers = [(HANGS, {})]
+    await desk.count(1)
+
+    with monkeypatch.context() as impatient:
+        impatient.setattr(webhook, "ANSWER_WITHIN_S", 0.2)
+        await desk.sender().turn()
+    async with asyncio.timeout(60):
+        while desk.calls.answers:  # until the receiver has taken the call that nobody waits for
+            await asyncio.sleep(0.01)
+    [after_first] = await desk.states()
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    assert after_first == ("waiting", 1)
+    assert {headers["webhook-id"] for headers, _ in desk.calls.came} == {
+        desk.calls.came[0][0]["webhook-id"]
+    }
+    assert await desk.states() == [("sent", 2)]
+
+
+async def test_a_mail_whose_fate_nobody_knows_is_repeated_under_its_id(desk: Desk) -> None:
+    desk.mailbox.to_data = ["hangs up"]
+    await desk.count(2)
+
+    await desk.sender().turn()
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    first, second = (mail for _, mail in desk.mailbox.came)
+    assert first["Message-ID"] == second["Message-ID"]
+    assert await desk.states() == [("sent", 2)]
+
+
+async def test_a_mail_that_may_come_once_at_most_stays_unknown(desk: Desk) -> None:
+    desk.mailbox.to_data = ["hangs up"]
+    await desk.count(4)
+
+    await desk.sender().turn()
+    desk.now += timedelta(days=1)
+    await desk.sender().turn()
+
+    assert len(desk.mailbox.came) == 1
+    assert await desk.states() == [("unknown", 1)]
+
+
+@pytest.mark.parametrize(
+    ("to_recipient", "to_data", "state"),
+    [
+        ("550 no such user", "250 OK", "failed"),
+        ("450 try later", "250 OK", "waiting"),
+        ("250 OK", "554 spam", "failed"),
+        ("250 OK", "451 try later", "waiting"),
+    ],
+)
+async def test_what_the_mail_server_answers_is_the_outcome(
+    desk: Desk, to_recipient: str, to_data: str, state: str
+) -> None:
+    desk.mailbox.to_recipient, desk.mailbox.to_data = to_recipient, [to_data]
+    await desk.count(4)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [(state, 1)]
+
+
+async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:
+    await desk.count(3)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [("waiting", 1)]
+
+
+async def test_who_is_to_get_no_mail_gets_none_and_it_is_settled_with_the_reason(
+    desk: Desk,
+) -> None:
+    await desk.count(5)
+
+    await desk.sender().turn()
+
+    [row] = await desk.probe.pool.fetch("select state, outcome from intent")
+    assert tuple(row) == ("failed", "the member is deactivated")
+    assert desk.mailbox.came == []
+
+
+async def test_a_server_that_is_away_is_tried_again(desk: Desk) -> None:
+    desk.mailbox.port, port = 1, desk.mailbox.port
+    await desk.count(4)
+
+    await desk.sender().turn()
+    before = await desk.states()
+    desk.mailbox.port = port
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    assert (before, await desk.states()) == ([("waiting", 1)], [("sent", 2)])
+
+
+async def test_what_a_process_that_died_was_sending_is_repeated_where_it_may_be(
+    desk: Desk,
+) -> None:
+    await desk.count(1, 4)
+    await desk.probe.pool.fetch(CLAIM, desk.now, "dead", 20)
+
+    await desk.sender().turn()
+    held = await desk.states()
+    desk.now += timedelta(seconds=61)
+    await desk.sender().turn()
+
+    assert held == [("claimed", 1), ("claimed", 1)]
+    assert sorted(await desk.states()) == [("sent", 2), ("unknown", 1)]
+    assert desk.mailbox.came == []
+
+
+async def test_a_message_is_sent_within_the_trace_of_its_event(
+    desk: Desk, exported: InMemorySpanExporter
+) -> None:
+    desk.calls.answers = [(500, {})]
+    with serving(SAMPLED):
+        await desk.count(1, 2)
+    await desk.count(2)
+    exported.clear()
+
+    await desk.sender().turn()
+
+    called, mailed = sorted(exported.get_finished_spans(), key=lambda span: span.name)
+    assert (called.name, mailed.name) == ("POST back office", "send mail")
+    assert {f"{one.context.trace_id:032x}" for one in (called, mailed)} == {TRACE}
+    [(headers, _)] = desk.calls.came
+    assert headers["traceparent"] == f"00-{TRACE}-{called.context.span_id:016x}-01"
+    assert dict(called.attributes or {}) == {
+        "http.request.method": "POST",
+        "server.address": "localhost",
+        "server.port": urlsplit(desk.calls.url).port,
+        "http.response.status_code": 500,
+        "error.type": "500",
+    }
+    assert dict(mailed.attributes or {}) == {
+        "network.protocol.name": "smtp",
+        "server.address": "127.0.0.1",
+        "server.port": desk.mailbox.port,
+    }
+
+
+async def test_a_message_of_no_trace_begins_none_and_one_that_is_not_exported_is_carried_on(
+    desk: Desk,
+) -> None:
+    await desk.count(1)
+    with serving(SAMPLED):
+        await desk.count(1)
+
+    await desk.sender().turn()
+
+    carried = [headers.get("traceparent") for headers, _ in desk.calls.came]
+    assert sorted(carried, key=str) == [SAMPLED, None]
+
+
+async def test_what_may_have_gone_before_a_restore_goes_again_where_a_repeat_is_known(
+    desk: Desk,
+) -> None:
+    before = await desk.probe.pool.fetchrow(STANDS)
+    await desk.count(1, 2, 4)
+    await desk.sender().turn()
+    await desk.probe.pool.execute("delete from intent")  # none of it was in the backup
+    await desk.probe.pool.execute(GO_BACK, *before)
+    await desk.probe.pool.execute(RECOVERED)
+
+    await desk.count()
+    await desk.sender().turn()
+    again = await desk.states()
+    await desk.count(4)
+    await desk.sender().turn()
+
+    first, second = (headers for headers, _ in desk.calls.came)
+    assert first["webhook-id"] == second["webhook-id"]
+    subjects = [mail["Subject"] for _, mail in desk.mailbox.came]
+    assert sorted(subjects) == ["Four", "Four", "Two", "Two"]
+    assert sorted(again) == [("sent", 1), ("sent", 1), ("unknown", 1)]
+    assert (await desk.states())[-1] == ("sent", 1)
+
+
+async def test_what_cannot_be_told_parks_and_the_others_are_told(desk: Desk) -> None:
+    await desk.count(99)
+    await desk.count(1)
+
+    await desk.sender().turn()
+
+    assert await desk.states() == [("sent", 1)]
+    assert await desk.probe.pool.fetchval("select count(*) from parked_key") == 1
