@@ -112,7 +112,7 @@ REACTIONS = Counter(
 )
 EFFECTS = Counter(
     "kith_effects_total",
-    "What events led to, by outcome: meant, history, sent, unknown, failed, retried.",
+    "What events led to, by outcome: meant, history, sent, unknown, failed, retried, withdrawn.",
     ["effect", "outcome"],
 )
 EFFECTS_AGE_SECONDS = Gauge(

@@ -128,6 +128,37 @@ async def test_an_owner_who_is_deactivated_or_unknown_gets_no_mail_and_it_is_tol
     assert office.mailbox.came == []
 
 
+async def test_a_task_that_is_done_or_given_away_before_its_mail_could_go_is_not_written_about(
+    office,
+):
+    await rotten(office)
+    await rotten(office)
+    await office.follow()
+    await office.send()
+    before = await office.outcomes()
+    done, given = [f"/tasks/{one['task_id']}" for one in await listed(office.sales)]
+
+    await office.sales.http.post(f"{done}/done", json={})
+    await office.sales.http.post(f"{given}/owner", json={"owner_id": str(OTHER)})
+    await office.follow()
+    await office.sales.hear(
+        MemberRegistered(**BOB, name="Bob", mail="bob@shop.test"),
+        MemberRegistered(member_id=OTHER, name="Eve", mail="eve@shop.test"),
+    )
+    await office.sales.fold()
+    await office.send()
+
+    assert before == [("waiting", "contacts has not told of this member")] * 2
+    assert sorted(state for state, _ in await office.outcomes()) == [
+        "sent",
+        "withdrawn",
+        "withdrawn",
+    ]
+    [(recipients, mail)] = office.mailbox.came
+    assert (recipients, mail["Subject"]) == (["eve@shop.test"], "A task is yours now")
+    assert given.removeprefix("/tasks/") in mail.get_payload()
+
+
 async def test_a_deal_that_goes_on_closes_its_open_tasks_once_and_says_why(office):
     sales = office.sales
     customer, terms = await sales.customer(), {"expected_close": str(DAY), "amount": SUM}

@@ -11,20 +11,30 @@ from crm_store.log.entries import Statement
 from crm_store.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
     from crm_store.log.logged import LoggedEvent
 
 ADD: Final = """
-insert into intent (intent_id, effect, event_id, partition_key, recorded_at, traceparent,
-                    channel, repeats, content)
-select u.intent_id, $1, u.event_id, u.partition_key, u.recorded_at, u.traceparent,
+insert into intent (intent_id, effect, event_id, stream_id, partition_key, recorded_at,
+                    traceparent, channel, repeats, content)
+select u.intent_id, $1, u.event_id, u.stream_id, u.partition_key, u.recorded_at, u.traceparent,
        u.channel, u.repeats, u.content::jsonb
-from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[],
-            $8::bool[], $9::text[])
-    as u(intent_id, event_id, partition_key, recorded_at, traceparent, channel, repeats, content)
+from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::timestamptz[], $7::text[],
+            $8::text[], $9::bool[], $10::text[])
+    as u(intent_id, event_id, stream_id, partition_key, recorded_at, traceparent, channel,
+         repeats, content)
 on conflict do nothing
+"""
+# What is being sent may come; it is `withdrawn` so that it does not go a second time.
+WITHDRAW: Final = """
+update intent
+set withdrawn = true,
+    state = case state when 'waiting' then 'withdrawn' else state end,
+    outcome = case state when 'waiting' then 'nobody needs it any more' else outcome end,
+    settled_at = case state when 'waiting' then now() end
+where effect = $1 and stream_id = any($2::uuid[]) and (state = 'waiting' or state = 'claimed')
 """
 
 
@@ -56,6 +66,11 @@ Message = Mail | Webhook
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What waits to be sent because of earlier events of the same stream need not go any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """A message and what it is because of. `intent_id` is the key by which receivers know it."""
 
@@ -80,6 +95,11 @@ def channel_of(message: Message) -> tuple[str, bool]:
             assert_never(message)
 
 
+def withdrawn(effect: str, streams: Collection[UUID]) -> list[Statement]:
+    """What keeps back the messages of an effect about these streams that have not left."""
+    return [Statement(WITHDRAW, (effect, list(streams)))] if streams else []
+
+
 def added(effect: str, intents: Sequence[Intent]) -> list[Statement]:
     """What writes them down; one that is there stays as it is."""
     if not intents:
@@ -92,6 +112,7 @@ def added(effect: str, intents: Sequence[Intent]) -> list[Statement]:
                 effect,
                 [one.intent_id for one in intents],
                 [one.cause.event_id for one in intents],
+                [one.cause.stream_id for one in intents],
                 [one.cause.partition_key for one in intents],
                 [one.cause.recorded_at for one in intents],
                 [one.cause.recorded.meta.get(TRACEPARENT) for one in intents],

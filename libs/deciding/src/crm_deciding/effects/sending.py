@@ -28,9 +28,10 @@ AT_ONCE: Final = 20
 SEND_WITHIN_S: Final = 30.0
 CLAIM_LASTS: Final = timedelta(seconds=60)
 """Above the longest sending: a claim that is older is of a process that died."""
-MOST_ATTEMPTS: Final = 12
-FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 6 * 3600.0
-"""Twelve attempts, twice as long between each: about five hours."""
+MOST_ATTEMPTS: Final = 16
+FIRST_RETRY_S: Final = 5.0
+LONGEST_RETRY_S: Final = 6 * 3600.0
+"""Sixteen attempts, twice as long between each, six hours at most: about a day."""
 LONGEST_OUTCOME: Final = 500
 
 # Doubtful: the database was put back to an earlier time since its event was recorded, so nobody
@@ -45,15 +46,19 @@ returning i.intent_id, i.effect, i.channel, i.content::text as content, i.attemp
               select max(e.settled_at) from log_epoch e where e.recovered) as doubtful
 """
 SETTLE: Final = """
-update intent set state = $3, outcome = $4, due_at = $5, settled_at = $6
+update intent set state = case when withdrawn and $3 = 'waiting' then 'withdrawn' else $3 end,
+       outcome = $4, due_at = $5,
+       settled_at = case when withdrawn then coalesce($6, now()) else $6 end
 where intent_id = $1 and state = 'claimed' and claimed_by = $2
+returning state
 """
 DIED: Final = """
-update intent set state = case when repeats then 'waiting' else 'unknown' end, due_at = $1,
+update intent set state = case when not repeats then 'unknown'
+                               when withdrawn then 'withdrawn' else 'waiting' end, due_at = $1,
        outcome = 'the process that was sending it died',
-       settled_at = case when repeats then null else $1::timestamptz end
+       settled_at = case when repeats and not withdrawn then null else $1::timestamptz end
 where state = 'claimed' and claimed_at < $2
-returning effect, repeats
+returning effect, state
 """
 
 _logger = structlog.stdlib.get_logger(__name__)
@@ -126,8 +131,7 @@ class Sender:
         """Send what is due, at most 20 at once; is there more?"""
         now = self._clock()
         for row in await self._pool.fetch(DIED, now, now - CLAIM_LASTS):
-            outcome = "retried" if row["repeats"] else "unknown"
-            metrics.EFFECTS.labels(effect=row["effect"], outcome=outcome).inc()
+            _count(row["effect"], row["state"])
         claimed = await self._pool.fetch(CLAIM, now, self._owner, AT_ONCE)
         oldest = min((row["due_at"] for row in claimed), default=now)
         metrics.EFFECTS_AGE_SECONDS.set((now - oldest).total_seconds())
@@ -156,16 +160,22 @@ class Sender:
         state, told, after_s = _settled(outcome, row["attempts"], repeats=row["repeats"])
         due_at = now if after_s is None else now + timedelta(seconds=after_s)
         settled_at = None if state == "waiting" else now
-        await self._pool.execute(
+        state = await self._pool.fetchval(
             SETTLE, row["intent_id"], self._owner, state, told[:LONGEST_OUTCOME], due_at, settled_at
         )
-        name = "retried" if state == "waiting" else state
-        metrics.EFFECTS.labels(effect=row["effect"], outcome=name).inc()
+        if state is None:  # it took longer than a claim lasts: another settles it
+            return
+        _count(row["effect"], state)
         if state in {"unknown", "failed"}:
             _logger.error(
                 "effects.not_sent", effect=row["effect"], intent_id=str(row["intent_id"]),
                 state=state, outcome=told,
             )  # fmt: skip
+
+
+def _count(effect: str, state: str) -> None:
+    name = "retried" if state == "waiting" else state
+    metrics.EFFECTS.labels(effect=effect, outcome=name).inc()
 
 
 def _settled(outcome: Outcome, attempts: int, *, repeats: bool) -> tuple[str, str, float | None]:

@@ -18,7 +18,7 @@ _PLACEHOLDER: Final = re.compile(r"\$(\d+)")
 def guarded(move: Statement, writes: Sequence[Statement]) -> Statement:
     """`move` must change exactly one row, else SQLSTATE KM001 and nothing is written.
 
-    All parts see the same snapshot, so no two of them may write the same table.
+    All parts see the same snapshot, so no two of them may write the same row.
     """
     first = Statement(f"{move.sql} returning 1", move.args)
     clauses = _clauses((first, *writes))

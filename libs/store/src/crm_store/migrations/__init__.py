@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from alembic.operations import Operations
     from sqlalchemy.engine.interfaces import AdaptedConnection
 
-Release = Literal["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"]
-RELEASES: Final[tuple[Release, ...]] = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8")
+Release = Literal["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"]
+RELEASES: Final[tuple[Release, ...]] = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9")
 
 
 def statements(release: Release) -> str:

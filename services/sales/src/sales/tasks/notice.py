@@ -1,4 +1,4 @@
-"""Notice: whoever a task is opened for gets a mail."""
+"""Notice: whoever a task is opened for or given to gets a mail, if it is still to be done."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from crm_deciding.effects.effect import Effect
-from crm_deciding.effects.intent import Mail
-from crm_events.sales import TaskOpened
+from crm_deciding.effects.intent import Mail, Withdrawal
+from crm_events.sales import TaskDone, TaskOpened, TaskReassigned
 
 from sales.tasks.decider import Kind
 
@@ -25,6 +25,13 @@ Deal: {deal_id}
 Customer: {customer_id}
 Task: {task_id}
 Due: {due_on}
+"""
+GIVEN_SUBJECT: Final = "A task is yours now"
+GIVEN_TEXT: Final = """\
+A task that a colleague had is yours now.
+
+Customer: {customer_id}
+Task: {task_id}
 """
 REASONS: Final = {
     Kind.ROTTING_DEAL: "A deal of yours has stood in its stage for longer than its pipeline "
@@ -47,3 +54,16 @@ def tell_owner(logged: LoggedEvent[TaskOpened]) -> Iterable[Message]:
         due_on=event.due_on,
     )
     return [Mail(str(event.owner_id), SUBJECTS[kind], text)]
+
+
+@notice.on(TaskReassigned)
+def tell_new_owner(logged: LoggedEvent[TaskReassigned]) -> Iterable[Message | Withdrawal]:
+    """A mail to the one before, if it still waits, is about a task of somebody else by now."""
+    event = logged.event
+    text = GIVEN_TEXT.format(customer_id=event.customer_id, task_id=event.task_id)
+    return [Withdrawal(), Mail(str(event.owner_id), GIVEN_SUBJECT, text)]
+
+
+@notice.on(TaskDone)
+def keep_back(_: LoggedEvent[TaskDone]) -> Iterable[Withdrawal]:
+    return [Withdrawal()]
