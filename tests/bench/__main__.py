@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import tempfile
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from crm_chassis.event_loop import event_loop
@@ -23,7 +25,7 @@ from tests.bench.peers.rows import PEERS
 from tests.bench.report import render, verdicts_of
 from tests.bench.results import Results, load, record, save, where_of
 from tests.bench.row import Row, Run
-from tests.bench.running import all_rows, chosen, measure_each
+from tests.bench.running import all_rows, chosen, families, measure_each
 from tests.bench.servers import servers
 from tests.bench.words import outcome, said
 
@@ -107,6 +109,32 @@ def log_to_nowhere() -> None:
     logging.getLogger().addHandler(shown)
 
 
+def measured_apart(arguments: argparse.Namespace, rows: tuple[Row, ...]) -> bool:
+    """Did nothing break? Measured in a fresh process, with servers of its own."""
+    names = [row.name for row in rows]
+    process = get_context("spawn").Process(target=measure_family, args=(arguments, names))
+    process.start()
+    try:
+        process.join()
+    finally:
+        process.terminate()
+        process.join()
+    return process.exitcode == 0
+
+
+def measure_family(arguments: argparse.Namespace, names: list[str]) -> None:
+    """What the process of a family does."""
+    log_to_nowhere()
+    console = Console()
+    rows = tuple(row for row in all_rows() if row.name in names)
+    # Kith's parts and the bare drivers alike.
+    with event_loop() as runner:
+        broken = runner.run(run(arguments, rows, console))
+    if broken:
+        console.print(f"[red]Broken: {', '.join(broken)}")
+        raise SystemExit(1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", default="", help="names, or how they begin, with commas between")
@@ -116,8 +144,6 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write the page anew, measure nothing")
     parser.add_argument("--growth", default="1e6", help="the largest size of the rows about growth")
     arguments = parser.parse_args()
-    log_to_nowhere()
-    console = Console()
     try:
         rows = chosen(all_rows(), [name for name in arguments.rows.split(",") if name])
     except LookupError as error:
@@ -125,11 +151,9 @@ def main() -> None:
     if arguments.page:
         write_page(load(DOCS / RESULTS), DOCS)
         return
-    # Kith's parts and the bare drivers alike.
-    with event_loop() as runner:
-        broken = runner.run(run(arguments, rows, console))
-    if broken:
-        console.print(f"[red]Broken: {', '.join(broken)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through `finally`
+    ended = [measured_apart(arguments, family) for family in families(rows)]
+    if not all(ended):
         raise SystemExit(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -39,6 +39,18 @@ def chosen(rows: Sequence[Row], names: Sequence[str]) -> tuple[Row, ...]:
                 f"no row is called {name}; there are {', '.join(r.name for r in rows)}"
             )
     return tuple(row for row in rows if any(_is_called(row, name) for name in names))
+
+
+def families(rows: Iterable[Row]) -> list[tuple[Row, ...]]:
+    """Rows whose names have their first word in common, in the order of the first of each.
+
+    They stand on the same filled databases, so they share servers and a process. Others do not: a
+    process that has measured much is slower than a fresh one, by up to a fifth.
+    """
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.name.partition(".")[0], []).append(row)
+    return [tuple(family) for family in found.values()]
 
 
 async def measure_each(

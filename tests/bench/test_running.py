@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.bench import Bench
 from tests.bench.row import Cost, Row, Run
-from tests.bench.running import all_rows, chosen, measure, measure_each
+from tests.bench.running import all_rows, chosen, families, measure, measure_each
 
 
 def contestant(who, others, kind="kith"):
@@ -90,6 +90,16 @@ def test_a_name_chooses_its_row_and_all_that_begin_so():
     assert list(chosen(rows, [])) == rows
     with pytest.raises(LookupError, match="no row is called foul"):
         chosen(rows, ["foul"])
+
+
+def test_rows_that_begin_alike_are_measured_in_one_process():
+    named = [Row(name, does="", contestants=opening()) for name in ("a.x", "b", "a.y", "ab")]
+
+    assert [[row.name for row in family] for family in families(named)] == [
+        ["a.x", "a.y"],
+        ["b"],
+        ["ab"],
+    ]
 
 
 def test_every_row_has_a_name_of_its_own_and_says_what_it_does():

@@ -6,17 +6,14 @@ import asyncpg
 import httpx
 from crm_chassis.apikeys import ApiKeys
 from crm_chassis.http.app import build_app
-from crm_chassis.http.health import Health, Models
+from crm_chassis.http.health import Health
 from crm_chassis.http.reads import Checkpoints
 from crm_kafka.answers import kafka_answers
+from crm_projections.telling import Models
 from crm_store.clock import utc_now
 from crm_store.log import epochs
 from fastapi import APIRouter, FastAPI
-
-
-async def is_migrated(pool: asyncpg.Pool) -> bool:
-    """Are the chassis' tables there?"""
-    return bool(await pool.fetchval("select to_regclass('log_epoch') is not null"))
+from probe import is_migrated
 
 
 def app_of(

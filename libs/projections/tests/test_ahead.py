@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pytest
-from crm_chassis.process import told_of
 from crm_projections.ahead import build_ahead, drop_old_versions, to_be_built
 from crm_projections.checkpoints import SharedTableError
 from crm_projections.copying import CannotRebuildError
 from crm_projections.model import Projection
+from crm_projections.telling import told_of
 from crm_store.ids import new_id
 from probe import Counted
 from sqlalchemy import BigInteger, Column, MetaData, Table, Uuid

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 from crm_chassis.http.reads import Checkpoints, wait_for
-from crm_chassis.process import told_of
 from crm_projections.pausing import NotPausedError, pause_model, resume_model
+from crm_projections.telling import told_of
 from crm_store.clock import utc_now
 from crm_store.deeds import deeds_about
 from crm_store.errors import sqlstate

@@ -71,3 +71,8 @@ class Probe:
     async def execute(self, statements: Sequence[Statement]) -> None:
         for statement in statements:
             await self.pool.execute(statement.sql, *statement.args)
+
+
+async def is_migrated(pool: asyncpg.Pool) -> bool:
+    """Are the chassis' tables there?"""
+    return bool(await pool.fetchval("select to_regclass('log_epoch') is not null"))

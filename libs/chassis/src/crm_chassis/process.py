@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from crm_kafka.answers import kafka_answers
+from crm_projections.telling import told_of
 from crm_store.database import close_pool, open_pool
 from crm_store.log import epochs
 from crm_store.migrations import is_current
 
 from crm_chassis.http.app import probe_app
-from crm_chassis.http.health import Health, Models
+from crm_chassis.http.health import Health
 from crm_chassis.http.serving import http_loop
 from crm_chassis.lifecycle import Supervisor
 
@@ -44,17 +45,6 @@ async def process_pool(settings: ServiceSettings, name: str) -> AsyncGenerator[a
         await close_pool(pool)
 
 
-# A model that is new holds nothing up: nobody has read it yet.
-MODELS: Final = """
-select u.name || ' ' || u.version as model, c.paused_at is not null as paused,
-       c.built_at is null and exists (
-           select from projection_checkpoint o
-           where o.name = u.name and o.version <> u.version and o.built_at is not null) as building
-from unnest($1::text[], $2::int[]) as u(name, version)
-left join projection_checkpoint c using (name, version) order by 1
-"""
-
-
 def health_of(
     settings: ServiceSettings,
     pool: asyncpg.Pool,
@@ -72,16 +62,6 @@ def health_of(
         kafka=lambda: kafka_answers(settings.kafka_bootstrap),
         stalled=stalled,
         models=lambda: told_of(pool, models),
-    )
-
-
-async def told_of(pool: asyncpg.Pool, models: Sequence[ReadModel]) -> Models:
-    """How these read models are."""
-    names, versions = [model.name for model in models], [model.version for model in models]
-    rows = await pool.fetch(MODELS, names, versions)
-    return Models(
-        building=tuple(row["model"] for row in rows if row["building"]),
-        paused=tuple(row["model"] for row in rows if row["paused"]),
     )
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import structlog
 from asking import app_of, client_of
-from crm_chassis.http.health import Models
+from crm_projections.telling import Models
 from crm_store.database import close_pool, open_pool
 from crm_store.tracing import show_trace
 

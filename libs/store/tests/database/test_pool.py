@@ -4,9 +4,9 @@ import asyncio
 
 import asyncpg
 import pytest
-from asking import is_migrated
 from crm_store.database import close_pool, open_pool, wait_until_migrated
 from crm_store.errors import is_dependency_error, sqlstate
+from probe import is_migrated
 
 NOWHERE = "postgresql://probe@127.0.0.1:1/probe"
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from crm_projections.telling import Models
 from crm_store.errors import is_dependency_error
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -14,15 +15,6 @@ from crm_chassis.http.access import public
 
 LONGEST_PING_S: Final = 1.0
 PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What is told of this release's read models, each as `name version`."""
-
-    building: tuple[str, ...]
-    """Not level yet, where another version of it was: answers would lack what that one had."""
-    paused: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
