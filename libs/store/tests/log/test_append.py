@@ -21,6 +21,7 @@ from crm_store.log.entries import (
     VersionConflictError,
 )
 from crm_store.log.position import START
+from crm_store.log.rows import columns_of
 from crm_store.log.tail import read_page
 from probe import AT, SOURCE, STAYS_OPEN, Counted, Named, Noted, Probe
 
@@ -251,5 +252,5 @@ async def test_without_the_guard_the_same_interleaving_does_invert_version_order
 async def _append_arguments(probe: Probe, stream, *, expected: int, number: int):
     append = probe.stream(stream, expected, number)
     placed = [(stream, expected + 1, append.events[0])]
-    columns = probe.log._columns(placed, AT, {})
+    columns = columns_of(placed, AT, {}, contract=probe.contract)
     return (1, AT, [stream], [expected], [], [], [], *columns)

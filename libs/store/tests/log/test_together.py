@@ -8,6 +8,7 @@ import asyncpg
 from crm_store.ids import new_id
 from crm_store.log.entries import StreamAppend, VersionConflictError
 from crm_store.log.position import START
+from crm_store.log.rows import columns_of
 from crm_store.log.tail import read_page
 from crm_store.log.together import APPEND_EACH
 from probe import AT, STAYS_OPEN, Counted, Probe
@@ -134,7 +135,7 @@ async def test_a_transaction_that_is_older_than_a_streams_writer_leaves_it_alone
     await probe.pool.execute("create table earlier (n int)")
     appends = [probe.stream(stream, 1, 2), probe.stream(other, 0, 1)]
     placed = [(one.stream_id, one.expected_version + 1, one.events[0]) for one in appends]
-    columns = probe.log._columns(placed, AT, {})
+    columns = columns_of(placed, AT, {}, contract=probe.contract)
 
     async with probe.pool.acquire() as connection:
         transaction = connection.transaction()

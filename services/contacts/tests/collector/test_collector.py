@@ -448,8 +448,8 @@ async def test_nothing_is_refused_for_whom_a_restore_took_away(contacts):
 
 
 async def test_a_change_that_is_too_large_once_sealed_sets_its_message_aside(contacts, monkeypatch):
-    monkeypatch.setattr("crm_store.log.append.MAX_RECORD_BYTES", 3_000)
-    monkeypatch.setattr("crm_store.log.append.SURELY_FITS", 0)
+    monkeypatch.setattr("crm_store.log.rows.MAX_RECORD_BYTES", 3_000)
+    monkeypatch.setattr("crm_store.log.rows.SURELY_FITS", 0)
     await contacts.send(identify("0"))
     large = identify("large", traits={"story": "x" * 2_500})
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import orjson
-from crm_events.codec import MAX_RECORD_BYTES, record_size, to_record
-from crm_events.envelope import Recorded
 from crm_events.errors import MissingKeyError
-from crm_events.sealing import personal_fields, seal, subjects
+from crm_events.sealing import personal_fields, subjects
 
 from crm_store import metrics
 from crm_store.errors import (
@@ -22,7 +20,6 @@ from crm_store.errors import (
 )
 from crm_store.log.entries import (
     Appended,
-    EventTooLargeError,
     Fact,
     NewEvent,
     ReservedError,
@@ -32,9 +29,9 @@ from crm_store.log.entries import (
 )
 from crm_store.log.logged import COLUMNS, LoggedEvent
 from crm_store.log.position import Position
+from crm_store.log.rows import columns_of, subject_of
 from crm_store.log.statements import followed
 from crm_store.log.together import Call, Together
-from crm_store.partitioning import partition_of
 from crm_store.tracing import Appending
 
 if TYPE_CHECKING:
@@ -72,10 +69,6 @@ select {COLUMNS}, l.data from log l where l.stream_id = any($1::uuid[]) and l.se
 order by l.stream_id, l.version
 """  # noqa: S608  # constants only
 VERSIONS: Final = "select stream_id, version from stream where stream_id = any($1::uuid[])"
-SURELY_FITS: Final = MAX_RECORD_BYTES // 8
-"""Characters of data and meta (at most 4 bytes each) that leave half the record to the rest."""
-SIZED_AS: Final = "measured-publisher"
-MOST_DIGITS: Final = 2**63 - 1
 
 
 class Log:
@@ -219,7 +212,7 @@ class Log:
         recorded_at = self._clock()
         keys = await self._keys([new for *_, new in placed])
         try:
-            columns = self._columns(placed, recorded_at, keys)
+            columns = columns_of(placed, recorded_at, keys, contract=self._contract)
         except MissingKeyError:
             await self.confirm(epoch)  # in a restored database the key may be gone with its rows
             raise
@@ -261,7 +254,7 @@ class Log:
         return replace(new, event=written, meta=meta)
 
     async def _keys(self, news: Sequence[NewEvent]) -> Mapping[str, bytes | Destroyed]:
-        wanted = {str(_subject(new)) for new in news if personal_fields(type(new.event))}
+        wanted = {str(subject_of(new)) for new in news if personal_fields(type(new.event))}
         return await self._keyring.keys(wanted) if wanted else {}
 
     def _told(self, error: Exception, epoch: int) -> Exception:
@@ -275,71 +268,6 @@ class Log:
         self._epoch = None
         for forget in self._forgets:
             forget()
-
-    def _columns(
-        self,
-        placed: Sequence[tuple[UUID, int, NewEvent]],
-        recorded_at: datetime,
-        keys: Mapping[str, bytes | Destroyed],
-    ) -> tuple[list[Any], ...]:
-        rows = [
-            self._row(stream, version, new, recorded_at, keys) for stream, version, new in placed
-        ]
-        if not rows:
-            return tuple([] for _ in range(11))
-        return tuple(list(column) for column in zip(*rows, strict=True))
-
-    def _row(  # one row's parts
-        self,
-        stream_id: UUID,
-        version: int,
-        new: NewEvent,
-        recorded_at: datetime,
-        keys: Mapping[str, bytes | Destroyed],
-    ) -> tuple[Any, ...]:
-        event = new.event
-        topic = self._contract.by_type.get(event.type)
-        if topic is None and event.type not in self._contract.classes:
-            raise LookupError(f"{event.type} is not in the contract")
-        data = seal(event, event_id=new.event_id, subject=_subject(new), keys=keys)
-        partition = None if topic is None else partition_of(new.partition_key, topic.partitions)
-        name = None if topic is None else topic.name
-        if len(data) + sum(map(len, new.meta.values())) >= SURELY_FITS:
-            _refuse_too_large(
-                Recorded(
-                    event_id=new.event_id,
-                    type=event.type,
-                    schema_version=event.version,
-                    stream_id=stream_id,
-                    stream_version=version,
-                    partition_key=new.partition_key,
-                    occurred_at=new.occurred_at,
-                    recorded_at=recorded_at,
-                    data=data,
-                    topic=name,
-                    partition=partition,
-                    meta=new.meta,
-                    sequence=MOST_DIGITS,
-                )
-            )
-        meta = orjson.dumps(dict(new.meta)).decode() if new.meta else None
-        return (
-            stream_id, version, new.event_id, event.type, event.version, new.partition_key,
-            new.occurred_at, name, partition, data, meta,
-        )  # fmt: skip
-
-
-def _refuse_too_large(recorded: Recorded) -> None:
-    """Measure the record as Kafka would take it, with the longest of numbers."""
-    size = record_size(*to_record(recorded, publisher=SIZED_AS))
-    if size > MAX_RECORD_BYTES:
-        raise EventTooLargeError(recorded.event_id, size, MAX_RECORD_BYTES)
-
-
-def _subject(new: NewEvent) -> UUID:
-    """Whose personal data the event carries."""
-    field = type(new.event).subject
-    return new.partition_key if field is None else getattr(new.event, field)
 
 
 def _heads(
