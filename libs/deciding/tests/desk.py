@@ -24,7 +24,7 @@ from summing import HeldLease, catch_up
 
 TELLING = UUID("7d0b53c1-90a5-4a5b-8f0d-3f2d7b6a9e11")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-ADA, NOBODY, LEFT = (str(UUID(int=number)) for number in (1, 2, 3))
+ADA, NOBODY, LEFT, BERND, BROKEN = (str(UUID(int=number)) for number in range(1, 6))
 
 
 SAID: dict[int, tuple[Message | Withdrawal, ...]] = {
@@ -35,6 +35,8 @@ SAID: dict[int, tuple[Message | Withdrawal, ...]] = {
     5: (Mail(LEFT, "Five", "It was five."),),
     6: (Withdrawal(),),
     7: (Withdrawal(), Webhook("back office", "probe.counted", {"number": 7})),
+    8: (Mail(BERND, "Eight", "It was eight."),),
+    9: (Mail(BROKEN, "Nine", "It was nine."),),
 }
 """What follows from a number; nothing from others, and 99 breaks."""
 
@@ -106,5 +108,11 @@ class Desk:
 
 
 async def address_of(member: str) -> str | Later | Never:
-    known = {ADA: "ada@shop.test", LEFT: Never("the member is deactivated")}
+    if member == BROKEN:
+        raise KeyError("a bug")
+    known = {
+        ADA: "ada@shop.test",
+        BERND: "bernd@bücher.test",
+        LEFT: Never("the member is deactivated"),
+    }
     return known.get(member, Later("nobody knows the member yet"))

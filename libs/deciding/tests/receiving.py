@@ -73,12 +73,18 @@ def http_receiver() -> Iterator[Calls]:
 
 @dataclass
 class Mailbox:
-    """What came, and what the server answers to a recipient and to a message."""
+    """What came, and what the server answers to a sender, a recipient and a message."""
 
     port: int = 0
     came: list[tuple[list[str], Message]] = field(default_factory=list)
+    to_sender: str = "250 OK"
     to_recipient: str = "250 OK"
     to_data: list[str] = field(default_factory=list)
+
+    async def handle_MAIL(self, server, session, envelope, address, options) -> str:  # noqa: N802  # as aiosmtpd calls it
+        if self.to_sender.startswith("250"):
+            envelope.mail_from = address
+        return self.to_sender
 
     async def handle_RCPT(self, server, session, envelope, address, options) -> str:  # noqa: N802  # as aiosmtpd calls it
         if self.to_recipient.startswith("250"):

@@ -10,6 +10,7 @@ from sales.deals.pipelines import load_pipelines
 from sales.settings import SalesSettings
 from told import PIPELINES, PIPELINES_TEXT
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # a test's
 SAFE = {
     "SALES_DATABASE_URL": "postgresql://sales@localhost/sales",
     "SALES_KAFKA_BOOTSTRAP": "localhost:9092",
@@ -93,4 +94,31 @@ def test_a_mail_server_without_an_address_to_write_from_stops_the_start(environm
         environment.setenv("SALES_SMTP_SENDER", sender)
 
     with pytest.raises(UnsafeSettingsError, match="SALES_SMTP_SENDER"):
+        load_settings(SalesSettings)
+
+
+def test_the_domain_that_mail_comes_from_is_told_as_dns_has_it(environment):
+    environment.setenv("SALES_SMTP_HOST", "mail.shop.test")
+    environment.setenv("SALES_SMTP_SENDER", "kith@bücher.test")
+
+    server = load_settings(SalesSettings).mail_server
+
+    assert server is not None
+    assert server.sender == "kith@xn--bcher-kva.test"
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "said"),
+    [
+        ("https://erp.shop.test/hooks", None, "SALES_BACK_OFFICE_SECRET is missing"),
+        ("http://erp.shop.test/hooks", SECRET, "SALES_BACK_OFFICE_URL must begin with https"),
+        ("https://ada:pw@erp.shop.test/", SECRET, "SALES_BACK_OFFICE_URL must name a host"),
+    ],
+)
+def test_half_a_back_office_stops_the_start(environment, url, secret, said):
+    environment.setenv("SALES_BACK_OFFICE_URL", url)
+    if secret is not None:
+        environment.setenv("SALES_BACK_OFFICE_SECRET", secret)
+
+    with pytest.raises(UnsafeSettingsError, match=said):
         load_settings(SalesSettings)

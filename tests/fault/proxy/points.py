@@ -28,7 +28,7 @@ STATEMENTS: Final = {
     "timer.ring": ("with w0 as (delete from timer where stream_id...select r.*, assert_moved(",),
     "effect.mean": ("insert into intent (",),
     "effect.claim": ("update intent i set state = 'claimed'",),
-    "effect.settle": ("update intent set state = case when withdrawn and",),
+    "effect.settle": ("update intent set state = $3",),
 }
 REACHED_SECONDS: Final = 30.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -11,7 +10,7 @@ from crm_projections import parked
 from crm_projections.retrying import about
 from crm_store.deeds import deeds_about
 
-from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, with_database
+from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, operator, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -122,7 +121,7 @@ async def _ask(
     if (key is None) != every:
         typer.echo("name a key, or say --all", err=True)
         raise typer.Exit(EXIT_UNSAFE)
-    by = getpass.getuser()
+    by = operator()
     answers, left = await parked.ask(pool, what, projection, key, by=by, within_s=WAIT_S)
     for subject, outcome in answers:
         typer.echo(f"{subject}\t{outcome}")
@@ -147,7 +146,7 @@ async def _retry_quarantined(pool: asyncpg.Pool, record: str | None, *, dry_run:
     those = [await _found(pool, record)] if record else await quarantine.list_quarantined(pool)
     for one in those:
         try:
-            flaw = await quarantine.retry(pool, one, by=getpass.getuser(), dry_run=dry_run)
+            flaw = await quarantine.retry(pool, one, by=operator(), dry_run=dry_run)
         except quarantine.NoSuchRecordError as gone:  # somebody else was faster
             flaw = str(gone)
         typer.echo(f"{one.name}\t{flaw or 'can be read'}")
@@ -156,7 +155,7 @@ async def _retry_quarantined(pool: asyncpg.Pool, record: str | None, *, dry_run:
 async def _discard_quarantined(pool: asyncpg.Pool, record: str) -> None:
     one = await _found(pool, record)
     try:
-        await quarantine.discard(pool, one, by=getpass.getuser())
+        await quarantine.discard(pool, one, by=operator())
     except quarantine.NoSuchRecordError as gone:  # somebody else was faster
         raise _failed(str(gone)) from None
     typer.echo(f"{one.name} is passed over")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Final, Generic
@@ -20,7 +19,7 @@ from crm_store.database import close_pool, open_pool
 from crm_store.ids import new_id
 from crm_store.lease import Lease
 
-from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, with_database
+from crm_chassis.commands import EXIT_FAILED, EXIT_UNSAFE, S, operator, with_database
 from crm_chassis.progress import telling
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class _Operator(Generic[S]):
         self._settings = settings
         self._pool = pool
         self._folded = folded
-        self._by = getpass.getuser()
+        self._by = operator()
 
     async def rebuild(self, name: str, *, switch: bool) -> None:
         """Build, compare, say what differs, and switch."""

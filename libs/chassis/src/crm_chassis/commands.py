@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
@@ -33,6 +35,14 @@ def settings_or_exit(kind: type[S]) -> S:
         for line in unsafe.lines:
             typer.echo(line, err=True)
         raise typer.Exit(EXIT_UNSAFE) from None
+
+
+def operator() -> str:
+    """Who gave the command, as is kept with what came of it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container, whose user has a number and no name
+        return f"uid {os.getuid()}"
 
 
 def with_database(

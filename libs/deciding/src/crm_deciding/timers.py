@@ -13,13 +13,13 @@ from crm_store.errors import LOST, is_dependency_error, sqlstate
 from crm_store.log.entries import Statement
 from crm_store.log.retried import TooManyConflictsError, retried
 from crm_store.tracing import trace_of
+from crm_store.turns import take_turns
 
 from crm_deciding.decider import Timer
 from crm_deciding.draft import Cause, Draft
 from crm_deciding.refusal import Refusal
 from crm_deciding.refused import ERASED, Refused, noted
 from crm_deciding.retiming import Retiming
-from crm_deciding.turns import take_turns
 
 if TYPE_CHECKING:
     import asyncio

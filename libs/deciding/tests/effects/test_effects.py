@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from crm_deciding.effects import webhook
-from crm_deciding.effects.sending import CLAIM
+from crm_deciding.effects.sending import CLAIM, CLAIM_LASTS, DIED, MOST_ATTEMPTS
 from crm_store.ids import new_id
 from crm_store.tracing import serving
 from desk import SECRET, Desk
@@ -107,6 +107,21 @@ async def test_a_receiver_says_when_it_wants_to_be_called_again(desk: Desk) -> N
     assert (early, len(desk.calls.came)) == (1, 2)
 
 
+async def test_a_receiver_that_is_soon_back_is_not_called_more_often_than_any_other(
+    desk: Desk,
+) -> None:
+    desk.calls.answers = [(503, {"retry-after": "1"})] * 20
+    await desk.count(1)
+
+    for _ in range(60):  # minutes
+        await desk.sender().turn()
+        desk.now += timedelta(minutes=1)
+
+    [(state, attempts)] = await desk.states()
+    assert state == "waiting"
+    assert attempts < 12
+
+
 async def test_who_is_gone_is_called_no_more(desk: Desk) -> None:
     desk.calls.answers = [(410, {})]
     await desk.count(1)
@@ -193,6 +208,52 @@ async def test_what_the_mail_server_answers_is_the_outcome(
     await desk.sender().turn()
 
     assert await desk.states() == [(state, 1)]
+
+
+@pytest.mark.parametrize("answer", ["535 who are you", "550 nobody of that name sends from here"])
+async def test_what_is_wrong_with_our_own_account_is_set_right_and_the_mail_goes(
+    desk: Desk, answer: str
+) -> None:
+    desk.mailbox.to_sender = answer
+    await desk.count(4)
+
+    await desk.sender().turn()
+    before = await desk.states()
+    desk.mailbox.to_sender = "250 OK"
+    desk.now += timedelta(seconds=6)
+    await desk.sender().turn()
+
+    assert (before, await desk.states()) == ([("waiting", 1)], [("sent", 2)])
+
+
+async def test_an_address_in_other_letters_is_written_to(desk: Desk) -> None:
+    await desk.count(8)
+
+    await desk.sender().turn()
+
+    [(recipients, mail)] = desk.mailbox.came
+    assert (recipients, mail["To"]) == (["bernd@xn--bcher-kva.test"], "bernd@xn--bcher-kva.test")
+
+
+async def test_a_mail_that_meets_a_bug_keeps_no_other_from_leaving(desk: Desk) -> None:
+    await desk.count(9, 2)
+
+    for _ in range(20):
+        await desk.sender().turn()
+        desk.now += timedelta(hours=7)
+
+    assert sorted(await desk.states()) == [("sent", 1), ("unknown", 16)]
+
+
+async def test_what_no_process_lives_to_send_is_not_tried_for_ever(desk: Desk) -> None:
+    await desk.count(1)
+
+    for _ in range(20):
+        await desk.probe.pool.fetch(CLAIM, desk.now, "dead", 20)
+        desk.now += timedelta(seconds=61)
+        await desk.probe.pool.fetch(DIED, desk.now, desk.now - CLAIM_LASTS, MOST_ATTEMPTS)
+
+    assert await desk.states() == [("unknown", 16)]
 
 
 async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:

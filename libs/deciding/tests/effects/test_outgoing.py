@@ -39,7 +39,8 @@ async def test_what_is_called_is_the_address_that_was_checked(monkeypatch):
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "0.0.0.0",  # noqa: S104  # refused
         "100.64.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "fe80::1", "fc00::1",
-        "::ffff:10.0.0.1", "ff02::1", "2001:db8::1",
+        "::ffff:10.0.0.1", "ff02::1", "2001:db8::1", "::10.0.0.1", "64:ff9b::a00:1",
+        "2002:a00:1::1",
     ],
 )  # fmt: skip
 async def test_an_address_that_is_not_of_the_public_internet_is_refused(monkeypatch, address):
@@ -78,6 +79,21 @@ async def test_the_companys_own_network_is_called_where_a_setting_says_so(monkey
 
     assert target.url == "http://10.1.2.3:8080/hooks"
     assert target.host == "erp.intern:8080"
+
+
+async def test_a_name_in_other_letters_is_called_as_dns_has_it(monkeypatch):
+    asked = resolving_to(monkeypatch, PUBLIC)
+
+    target = await pinned("https://Bücher.example:8443/")
+
+    assert target.host == "xn--bcher-kva.example:8443"
+    assert asked == [target.server_name] == ["xn--bcher-kva.example"]
+
+
+async def test_an_address_behind_nat64_that_is_public_is_called(monkeypatch):
+    resolving_to(monkeypatch, "64:ff9b::5db8:d822")
+
+    assert (await pinned("https://hooks.example/")).url == "https://[64:ff9b::5db8:d822]:443/"
 
 
 async def test_an_ipv6_address_is_called_in_brackets(monkeypatch):

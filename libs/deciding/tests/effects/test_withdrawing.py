@@ -9,6 +9,12 @@ from crm_deciding.effects import intent
 from crm_deciding.effects.sending import CLAIM
 from crm_store.ids import new_id
 from desk import Desk
+from prometheus_client import REGISTRY
+
+
+def kept_back() -> float:
+    told = {"effect": "telling", "outcome": "withdrawn"}
+    return REGISTRY.get_sample_value("kith_effects_total", told) or 0.0
 
 
 async def test_a_message_that_waits_is_kept_back_for_good(desk: Desk) -> None:
@@ -20,11 +26,13 @@ async def test_a_message_that_waits_is_kept_back_for_good(desk: Desk) -> None:
 
     await desk.add(ours, 6)
     desk.now += timedelta(hours=7)
+    before = kept_back()
     await desk.sender().turn()
     await desk.sender().turn()
 
     assert await desk.states() == [("withdrawn", 1), ("sent", 2)]
     assert len(desk.calls.came) == 3
+    assert kept_back() - before == 1
 
 
 async def test_what_is_withdrawn_in_the_page_that_means_it_is_not_even_written_down(

@@ -6,7 +6,9 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crm_chassis.settings import ServiceSettings
+from crm_deciding.effects.hosts import mail_address
 from crm_deciding.effects.mail import MailServer, Security
+from crm_deciding.effects.outgoing import ForbiddenUrlError, check_url
 from crm_deciding.effects.webhook import Endpoint, is_secret
 from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -48,12 +50,12 @@ class SalesSettings(ServiceSettings):
         Field(default_factory=lambda: load_pipelines(None)),
     ]
     """The file of pipelines. Without it the one pipeline that comes with the package."""
-    back_office_url: str | None = Field(default=None, min_length=1, max_length=2_000)
-    """Where a deal that was won is told of, as a Standard Webhook; without it nobody is told."""
-    back_office_secret: SecretStr | None = None
-    """What the calls are signed with: "whsec_" and base64."""
     back_office_inside: bool = False
     """Its address may be of the company's own network, and http."""
+    back_office_url: str | None = None
+    """Where a deal that was won is told of, as a Standard Webhook; without it nobody is told."""
+    back_office_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    """What the calls are signed with: "whsec_" and base64."""
     smtp_host: str | None = Field(default=None, min_length=1, max_length=253)
     """Where mail to colleagues is handed over; without it none is written."""
     smtp_port: int = Field(default=587, ge=1, le=65_535)
@@ -67,9 +69,21 @@ class SalesSettings(ServiceSettings):
     time_zone: Annotated[InstanceOf[tzinfo], NoDecode, BeforeValidator(_zone)] = UTC
     """Where the company is: a deal that is won without a day is won on the day it is there."""
 
+    @field_validator("back_office_url")
+    @classmethod
+    def _may_be_called(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None:
+            try:
+                check_url(url, inside=info.data.get("back_office_inside") is True)
+            except ForbiddenUrlError as error:
+                raise ValueError(str(error)) from None
+        return url
+
     @field_validator("back_office_secret")
     @classmethod
-    def _signs(cls, secret: SecretStr | None) -> SecretStr | None:
+    def _signs(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if secret is None and info.data.get("back_office_url") is not None:
+            raise ValueError("is missing: the back office is called with a signature")
         if secret is not None and not is_secret(secret.get_secret_value()):
             raise ValueError("must be whsec_ and the base64 of 24 to 64 bytes")
         return secret
@@ -79,6 +93,11 @@ class SalesSettings(ServiceSettings):
     def _comes_from(cls, sender: str | None, info: ValidationInfo) -> str | None:
         if sender is None and info.data.get("smtp_host") is not None:
             raise ValueError("is missing: mail comes from an address")
+        if sender is None:
+            return None
+        sender = mail_address(sender)
+        if not sender.isascii():
+            raise ValueError("must be ASCII before the @, so that every server takes it")
         return sender
 
     @property

@@ -298,6 +298,21 @@ async def test_each_of_many_moves_is_answered_for_itself(sales):
     assert await rows(sales) == 3
 
 
+async def test_of_many_moves_each_may_say_which_version_it_saw_and_the_whole_may_not(sales):
+    ready = {"amount": EURO, "expected_close": "2026-06-30"}
+    paths = [await sales.open(await sales.customer(), **ready) for _ in range(2)]
+    moves = [{"deal_id": one.removeprefix("/deals/"), "stage": "offer"} for one in paths]
+    moves[0]["if_match"], moves[1]["if_match"] = 1, 7
+
+    whole = await sales.http.post(
+        "/deals/bulk/stage", json={"items": moves}, headers={"If-Match": '"1"'}
+    )
+    each = await sales.http.post("/deals/bulk/stage", json={"items": moves})
+
+    assert (whole.status_code, whole.json()["errors"][0]["pointer"]) == (422, "/If-Match")
+    assert [one["status"] for one in each.json()["items"]] == [200, 412]
+
+
 async def test_commands_need_their_scope(sales):
     ann, key = await sales.customer(), new_api_key()
     await keep_key(sales.pool, key, name="reader", scopes=["deals:read"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,6 @@ from receiving import http_receiver
 from sales.bootstrap import channels_of, following_of
 from standardwebhooks.webhooks import Webhook
 from summing import HeldLease
-from told import NOW
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # a test's
 
@@ -24,8 +24,34 @@ def calls():
         yield receiver
 
 
-async def test_the_back_office_is_told_of_a_deal_that_was_won(sales, calls):
-    lease: Any = HeldLease()
+@dataclass
+class Hook:
+    """Sales with a back office that may be away, and those that tell it."""
+
+    sales: Any
+    settings: Any
+    lease: Any = field(default_factory=HeldLease)
+
+    async def follow(self):
+        following = following_of(self.settings, self.sales.core, self.lease)
+        while await following.turn():
+            pass
+
+    async def send(self):
+        """Whatever is due in 200 years."""
+        self.sales.now[0] += timedelta(days=365 * 200)
+        async with httpx.AsyncClient() as client:
+            channels = channels_of(self.settings, self.sales.core, client)
+            sender = Sender(
+                pool=self.sales.pool, channels=channels, lease=self.lease, owner="one",
+                clock=self.sales.core.clock,
+            )  # fmt: skip
+            await sender.turn()
+            await sender.turn()
+
+
+@pytest.fixture
+async def hook(sales, calls):
     settings = sales.settings.model_copy(
         update={
             "back_office_url": calls.url,
@@ -33,25 +59,23 @@ async def test_the_back_office_is_told_of_a_deal_that_was_won(sales, calls):
             "back_office_inside": True,
         }
     )
-    following = following_of(settings, sales.core, lease)
-    while await following.turn():
-        pass
+    hook = Hook(sales, settings)
+    await hook.follow()
+    return hook
+
+
+WON = {"won_on": "2026-05-04", "amount": {"amount": "1200.50", "currency": "EUR"}}
+
+
+async def test_the_back_office_is_told_of_a_deal_that_was_won(hook, calls):
+    sales = hook.sales
     customer = await sales.customer()
     lost, won = await sales.open(customer), await sales.open(customer)
     await sales.http.post(f"{lost}/lost", json={"reason": "price"})
-    amount = {"amount": "1200.50", "currency": "EUR"}
 
-    await sales.http.post(f"{won}/won", json={"won_on": "2026-05-04", "amount": amount})
-    while await following.turn():
-        pass
-    sales.now[0] = NOW + timedelta(days=365 * 200)  # whatever is due by then
-    async with httpx.AsyncClient() as client:
-        channels = channels_of(settings, sales.core, client)
-        sender = Sender(
-            pool=sales.pool, channels=channels, lease=lease, owner="one", clock=sales.core.clock
-        )
-        await sender.turn()
-        await sender.turn()
+    await sales.http.post(f"{won}/won", json=WON)
+    await hook.follow()
+    await hook.send()
 
     [(headers, body)] = calls.came
     assert (
@@ -61,5 +85,26 @@ async def test_the_back_office_is_told_of_a_deal_that_was_won(sales, calls):
     told = httpx.Response(200, content=body).json()
     assert told["type"] == "sales.deal.won"
     assert (told["data"]["customer_id"], told["data"]["won_on"]) == (str(customer), "2026-05-04")
-    assert told["data"]["amount"] == amount
+    assert told["data"]["amount"] == WON["amount"]
     assert told["data"]["deal_id"] == won.rpartition("/")[2]
+
+
+async def test_a_deal_that_is_open_again_is_not_handed_over_and_is_told_of(hook, calls):
+    sales = hook.sales
+    gone, waiting = [await sales.open(await sales.customer()) for _ in range(2)]
+    await sales.http.post(f"{gone}/won", json=WON)
+    await hook.follow()
+    await hook.send()
+    await sales.http.post(f"{waiting}/won", json=WON)
+    await hook.follow()
+
+    for deal in (gone, waiting):
+        await sales.http.post(f"{deal}/reopened", json={})
+    await hook.follow()
+    await hook.send()
+
+    came = [httpx.Response(200, content=body).json() for _, body in calls.came]
+    told = [(one["type"], one["data"]["deal_id"]) for one in came]
+    ids = [deal.rpartition("/")[2] for deal in (gone, waiting)]
+    assert told[0] == ("sales.deal.won", ids[0])
+    assert sorted(told[1:]) == sorted(("sales.deal.reopened", one) for one in ids)

@@ -12,7 +12,7 @@ from crm_store.log.entries import ReservedError, VersionConflictError
 from crm_store.log.retried import TooManyConflictsError, retried
 
 from crm_chassis.http.idempotency import once
-from crm_chassis.http.problems import Problem
+from crm_chassis.http.problems import Problem, version_mismatch
 from crm_chassis.http.reads import Receipt
 from crm_chassis.http.terms import etag
 
@@ -94,6 +94,10 @@ class Handler(Generic[C, S]):
             return await (retried(attempt) if terms.if_match is None else attempt())
         except TooManyConflictsError:
             raise Problem(409, "version-conflict", "Others kept changing it; try again.") from None
+        except VersionConflictError:
+            if terms.if_match is None:
+                raise
+            raise version_mismatch() from None
         except self._unknown as refusal:
             raise Problem(404, refusal.name, refusal.detail) from None
         except MissingKeyError:

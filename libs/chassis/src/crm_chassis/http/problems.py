@@ -107,6 +107,11 @@ def bad_input(error: BadInputError) -> Problem:
             return Problem(422, "invalid-input", "The input is refused.", errors=(where,))
 
 
+def version_mismatch() -> Problem:
+    """For who stated the version that was decided on, and another one is there."""
+    return Problem(412, "version-mismatch", "The stream has another version by now.")
+
+
 def problem_of(  # noqa: C901, PLR0911, PLR0912  # a table: one line per kind of error
     error: Exception, *, if_match: bool = False
 ) -> Problem | None:
@@ -124,7 +129,7 @@ def problem_of(  # noqa: C901, PLR0911, PLR0912  # a table: one line per kind of
         case RequestValidationError():
             return _invalid(error)
         case VersionConflictError() if if_match:
-            return Problem(412, "version-mismatch", "The stream has another version by now.")
+            return version_mismatch()
         case VersionConflictError():
             return Problem(409, "version-conflict", "Others changed it meanwhile; try again.")
         case ReservedError():

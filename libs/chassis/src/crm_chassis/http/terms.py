@@ -1,7 +1,7 @@
 """The terms a command comes under: the version it was decided on, and how it is told again."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -20,6 +20,10 @@ class CommandTerms:
     request_id: str
     if_match: int | None
     asked: Asked | None
+
+    def item(self, number: int, *, if_match: int | None = None) -> "CommandTerms":
+        """The terms of one item of a bulk command."""
+        return replace(self, asked=self.asked and self.asked.item(number), if_match=if_match)
 
 
 async def _terms(
@@ -43,6 +47,16 @@ def _version(stated: str | None) -> int | None:
 
 Terms = Annotated[CommandTerms, Depends(_terms)]
 """From `If-Match: "3"` and `Idempotency-Key`; for routes behind `requires`."""
+
+
+async def _terms_of_several(terms: Terms) -> CommandTerms:
+    if terms.if_match is not None:
+        raise invalid_input("header", "/If-Match", "is of one stream: each item states its own")
+    return terms
+
+
+TermsOfSeveral = Annotated[CommandTerms, Depends(_terms_of_several)]
+"""The same for a bulk command: an `If-Match` of the whole is refused."""
 
 
 def etag(version: int) -> str:

@@ -27,13 +27,9 @@ from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::timestamptz[], $
          repeats, content)
 on conflict do nothing
 """
-# What is being sent may come; it is `withdrawn` so that it does not go a second time.
+# What is being sent may come, but not a second time. The sender settles it, at once.
 WITHDRAW: Final = """
-update intent
-set withdrawn = true,
-    state = case state when 'waiting' then 'withdrawn' else state end,
-    outcome = case state when 'waiting' then 'nobody needs it any more' else outcome end,
-    settled_at = case state when 'waiting' then now() end
+update intent set withdrawn = true, due_at = least(due_at, now())
 where effect = $1 and stream_id = any($2::uuid[]) and (state = 'waiting' or state = 'claimed')
 """
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from email.message import EmailMessage
+from email.policy import SMTP as POLICY
+from email.policy import SMTPUTF8
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from crm_store import tracing
 
+from crm_deciding.effects.hosts import mail_address
 from crm_deciding.effects.intent import Mail
 from crm_deciding.effects.sending import Later, Never, Outcome, Sent, Unknown
 
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 
 ANSWER_WITHIN_S: Final = 10.0
 PERMANENT: Final = 500
-"""SMTP answers from here on are for good (RFC 5321, 4.2.1)."""
+"""SMTP answers from here on are for good (RFC 5321, 4.2.1), if they are about this mail."""
+WHO_WE_ARE: Final = frozenset({530, 534, 535, 538})
+"""Answers about our own credentials (RFC 4954), whenever they come: these can be set right."""
 
 Security = Literal["tls", "starttls", "none"]
 
@@ -37,7 +42,7 @@ class MailServer:
     security: Security
     user: str | None
     password: str | None
-    sender: str  # the address in From
+    sender: str  # the address in From, ASCII
 
 
 class MailChannel:
@@ -65,6 +70,10 @@ class MailChannel:
         address = await self._address_of(message.to)
         if not isinstance(address, str):
             return address
+        try:
+            address = mail_address(address)
+        except ValueError as error:
+            return Never(f"the domain of the address {error}")
         return await self._hand_over(self._written(intent_id, message, address), address)
 
     def _written(self, intent_id: UUID, mail: Mail, address: str) -> EmailMessage:
@@ -90,18 +99,32 @@ class MailChannel:
             password=server.password,
             timeout=ANSWER_WITHIN_S,
         )
-        given = False
+        asked = given = False
         try:
             with tracing.calling("send mail", self._about):
                 async with client:
-                    await client.mail(server.sender)
-                    await client.rcpt(address)
+                    if not address.isascii():
+                        await client.ehlo()
+                        if not client.supports_extension("smtputf8"):
+                            return Never("the mail server takes no address with such letters")
+                    text, options, encoding = _as_sent(written, address)
+                    await client.mail(server.sender, options=options, encoding=encoding)
+                    asked = True  # from here on a refusal is about this mail
+                    await client.rcpt(address, encoding=encoding)
                     given = True  # from here on an answer that does not come leaves it open
-                    answer = await client.data(written.as_bytes())
+                    answer = await client.data(text)
         except SMTPResponseException as refused:
             told = f"SMTP {refused.code}"
-            return Never(told) if refused.code >= PERMANENT else Later(told)
+            for_good = refused.code >= PERMANENT and refused.code not in WHO_WE_ARE
+            return Never(told) if asked and for_good else Later(told)
         except (SMTPException, OSError) as error:
             told = type(error).__name__
             return Unknown(told) if given else Later(told)
         return Sent(f"SMTP {answer.code}")
+
+
+def _as_sent(written: EmailMessage, address: str) -> tuple[bytes, list[str], str]:
+    """The mail, what MAIL FROM says of it, and its encoding: RFC 6531 where ASCII is too little."""
+    if address.isascii():
+        return written.as_bytes(policy=POLICY), [], "ascii"
+    return written.as_bytes(policy=SMTPUTF8), ["SMTPUTF8"], "utf-8"

@@ -7,13 +7,17 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from crm_deciding.effects.hosts import ascii_host
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 LONGEST_URL: Final = 2_000
 RESOLVE_WITHIN_S: Final = 5.0
+COMPATIBLE: Final = ipaddress.ip_network("::/96")  # RFC 4291, 2.5.5.1
+NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 
 
 class ForbiddenUrlError(Exception):
@@ -40,6 +44,27 @@ async def pinned(url: str, *, inside: bool = False) -> Pinned:
         ForbiddenUrlError: another scheme, credentials, an unknown host, or an address that is
             loopback, private, link-local, multicast or reserved.
     """
+    parts, name, port = _read(url, inside=inside)
+    address = await _resolved(name, port)
+    if not inside and not _is_public(address):
+        raise ForbiddenUrlError("leads to an address that is not of the public internet")
+    literal = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004  # IPv6
+    called = urlunsplit((parts.scheme, f"{literal}:{port}", parts.path or "/", parts.query, ""))
+    host = f"[{name}]" if ":" in name else name
+    return Pinned(called, host if parts.port is None else f"{host}:{port}", name, port)
+
+
+def check_url(url: str, *, inside: bool = False) -> None:
+    """Whether a URL has the form of one that may be called; nothing is resolved.
+
+    Raises:
+        ForbiddenUrlError: as `pinned`, but for what is known of addresses alone.
+    """
+    _read(url, inside=inside)
+
+
+def _read(url: str, *, inside: bool) -> tuple[SplitResult, str, int]:
+    """Its parts, the name of its host as DNS has it, and its port."""
     if len(url) > LONGEST_URL:
         raise ForbiddenUrlError(f"has more than {LONGEST_URL} characters")
     try:
@@ -51,13 +76,11 @@ async def pinned(url: str, *, inside: bool = False) -> Pinned:
         raise ForbiddenUrlError("must begin with https://")
     if parts.hostname is None or parts.username is not None or parts.password is not None:
         raise ForbiddenUrlError("must name a host, and nobody's password")
-    port = port or (443 if parts.scheme == "https" else 80)
-    address = await _resolved(parts.hostname, port)
-    if not inside and not _is_public(address):
-        raise ForbiddenUrlError("leads to an address that is not of the public internet")
-    literal = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004  # IPv6
-    called = urlunsplit((parts.scheme, f"{literal}:{port}", parts.path or "/", parts.query, ""))
-    return Pinned(called, parts.netloc, parts.hostname, port)
+    try:
+        name = ascii_host(parts.hostname)
+    except ValueError:
+        raise ForbiddenUrlError("its host cannot be found") from None
+    return parts, name, port or (443 if parts.scheme == "https" else 80)
 
 
 async def _resolved(host: str, port: int) -> IPv4Address | IPv6Address:
@@ -71,6 +94,14 @@ async def _resolved(host: str, port: int) -> IPv4Address | IPv6Address:
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    within = _within(address) if isinstance(address, ipaddress.IPv6Address) else None
+    if within is not None:
+        return within.is_global and not within.is_multicast
     return address.is_global and not address.is_multicast
+
+
+def _within(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 one leads to: mapped, compatible, 6to4, or through NAT64."""
+    if any(address in network for network in (COMPATIBLE, NAT64)):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
-from crm_deciding.turns import take_turns
 from crm_events.analytics import BandChanged
 from crm_store.errors import LOST, sqlstate
 from crm_store.ids import derived_id, new_id
 from crm_store.log.entries import NewEvent, Statement, StreamAppend, VersionConflictError
+from crm_store.turns import take_turns
 from prometheus_client import Counter, Gauge
 
 from analytics.bands.bands import Change, InBand, changes_of, resting

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from crm_deciding.turns import take_turns
 from crm_store.errors import backoff
 from crm_store.ids import new_id
+from crm_store.turns import take_turns
 from prometheus_client import Counter
 
 from analytics.leaders.ranked import BELIEVED_MS, RedisAwayError

@@ -13,7 +13,7 @@ from crm_chassis.http.bulk import MOST_ITEMS, BulkAnswer, one_by_one
 from crm_chassis.http.idempotency import Asked, once
 from crm_chassis.http.problems import Problem, invalid_input, request_urn
 from crm_chassis.http.reads import Receipt, following
-from crm_chassis.http.terms import CommandTerms, Terms, etag
+from crm_chassis.http.terms import CommandTerms, Terms, TermsOfSeveral, etag
 from crm_deciding.refusal import Refusal
 from crm_events.contacts import Identifier, LinkReason, Namespace, SubjectKeyRecord
 from crm_store.log.entries import VersionConflictError
@@ -175,13 +175,12 @@ def people_routes(people: People) -> APIRouter:
         return registered
 
     @router.post("/people/bulk", dependencies=[WRITE])
-    async def register_people(body: Registrations, terms: Terms) -> BulkAnswer[Registered]:
+    async def register_people(body: Registrations, terms: TermsOfSeveral) -> BulkAnswer[Registered]:
         """Open up to 100 customers, in order; each is answered as if it had come alone."""
         cause = people.cause(terms)
 
         async def register(number: int, one: Registration) -> Registered:
-            asked = terms.asked and terms.asked.item(number)
-            return await people.register(one, cause, asked=asked)
+            return await people.register(one, cause, asked=terms.item(number).asked)
 
         instance = request_urn(terms.request_id)
         return await one_by_one(body.items, register, status=201, instance=instance)

@@ -1,7 +1,7 @@
 """Commands about deals over HTTP."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 from uuid import UUID
@@ -13,7 +13,7 @@ from crm_chassis.http.bulk import BulkAnswer, one_by_one
 from crm_chassis.http.handling import Handler
 from crm_chassis.http.problems import Problem, request_urn
 from crm_chassis.http.reads import Receipt
-from crm_chassis.http.terms import CommandTerms, Terms
+from crm_chassis.http.terms import CommandTerms, Terms, TermsOfSeveral
 from fastapi import APIRouter, Depends, Path, Response
 
 from sales.accounts.directory import is_known
@@ -87,12 +87,11 @@ def deals_routes(deals: Deals) -> APIRouter:
         return await deals.open(body, terms, response)
 
     @router.post("/bulk/stage", dependencies=[WRITE])  # before /{deal_id}/stage, which it matches
-    async def move_deals(body: BulkMoves, terms: Terms) -> BulkAnswer[Receipt]:
+    async def move_deals(body: BulkMoves, terms: TermsOfSeveral) -> BulkAnswer[Receipt]:
         """Move up to 100 deals, in order; each is answered as if it had come alone."""
 
         async def move(number: int, one: BulkMove) -> Receipt:
-            asked = terms.asked and terms.asked.item(number)
-            of_item = replace(terms, asked=asked, if_match=None)
+            of_item = terms.item(number, if_match=one.if_match)
             return await deals.handler.handle(one.deal_id, MoveDeal(one.stage), of_item)
 
         instance = request_urn(terms.request_id)

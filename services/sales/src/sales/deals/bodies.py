@@ -8,6 +8,7 @@ from uuid import UUID
 
 from crm_chassis.http.bodies import CommandBody
 from crm_chassis.http.bulk import MOST_ITEMS
+from crm_chassis.http.terms import LARGEST_VERSION
 from crm_events.money import Currency, Money
 from pydantic import BeforeValidator, Field
 
@@ -66,7 +67,10 @@ class Move(CommandBody):
 
 
 class BulkMove(Move):
+    """`if_match`: the deal's version that the caller saw; another one by now is 412."""
+
     deal_id: UUID
+    if_match: Annotated[int, Field(ge=1, le=LARGEST_VERSION)] | None = None
 
 
 class BulkMoves(CommandBody):

@@ -1,4 +1,4 @@
-"""Hand-over: the back office is told of deals that were won, so that it delivers and bills."""
+"""Hand-over: the back office is told of deals that were won, and of those that are open again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from crm_deciding.effects.effect import Effect
-from crm_deciding.effects.intent import Webhook
-from crm_events.sales import DealWon
+from crm_deciding.effects.intent import Webhook, Withdrawal
+from crm_events.sales import DealReopened, DealWon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,3 +26,15 @@ def tell_back_office(logged: LoggedEvent[DealWon]) -> Iterable[Message]:
     """Nothing of it is personal: whom it is for the back office asks contacts."""
     told = logged.event.model_dump(mode="json")
     return [Webhook(BACK_OFFICE, logged.type, {**told, "won_at": logged.occurred_at.isoformat()})]
+
+
+@hand_over.on(DealReopened)
+def take_back(logged: LoggedEvent[DealReopened]) -> Iterable[Message | Withdrawal]:
+    """What has not gone is kept back; whether it had gone nobody knows here, so it is told."""
+    event = logged.event
+    told = {
+        "deal_id": str(event.deal_id),
+        "customer_id": str(event.customer_id),
+        "reopened_at": logged.occurred_at.isoformat(),
+    }
+    return [Withdrawal(), Webhook(BACK_OFFICE, logged.type, told)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
+
 from crm_store.database import pause
 from crm_store.errors import backoff, is_dependency_error
 
