@@ -195,6 +195,7 @@ async def test_a_mail_that_may_come_once_at_most_stays_unknown(desk: Desk) -> No
     [
         ("550 no such user", "250 OK", "failed"),
         ("450 try later", "250 OK", "waiting"),
+        ("530 Authentication required", "250 OK", "waiting"),
         ("250 OK", "554 spam", "failed"),
         ("250 OK", "451 try later", "waiting"),
     ],
