@@ -32,9 +32,18 @@ class NotReadyError(Exception):
 
 
 def end_by_sigterm() -> None:
-    """Let SIGTERM cancel the task that runs, so that the processes it started end with it."""
+    """Let SIGTERM cancel the task that runs, so that the processes it started end with it.
+
+    Once: who runs `make` may send it to the group as well, and a second one would cut the end off.
+    """
     if (running := asyncio.current_task()) is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            loop.add_signal_handler(signal.SIGTERM, lambda: None)
+            running.cancel()
+
+        loop.add_signal_handler(signal.SIGTERM, end)
 
 
 def secret() -> str:

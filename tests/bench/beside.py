@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.bench.judging import of, summaries
+from tests.bench.judging import Summary, of, summaries
 from tests.bench.peers.promises import PROMISES
-from tests.bench.peers.rows import ENGINES
+from tests.bench.peers.rows import ENGINES, PEERS
 from tests.bench.results import Record
-from tests.bench.row import Row, promised
+from tests.bench.row import Row, Run, promised
 from tests.bench.words import back, correct, line, number, spent
 
 HEAD = """\
 ## Beside the peers
 
 Each in its durable mode, in one run with the Kith beside it; of a latency, more times is slower.
+Who was killed is held against the Kith that was killed. Its figure counts what it did from then on,
+also what it had done before and not committed.
 Back: from the kill until events are taken again, with the start of the process and all timeouts.
 
 | row | who | figure | Kith is | CPU s/M | memory, MB | correct | back, s | promises | measured |
@@ -26,7 +28,9 @@ def beside_peers(rows: Sequence[Row], with_peers: Mapping[str, Record]) -> str:
 
     Empty where none was.
     """
-    known = [(row, with_peers[row.name]) for row in rows if row.name in with_peers]
+    known = [
+        (row, with_peers[row.name]) for row in rows if row.name in with_peers and row.name in PEERS
+    ]
     if not known:
         return ""
     lines = [told for row, record in known for told in _row(row, record)]
@@ -53,10 +57,10 @@ def promise(row: Row, who: str) -> str:
 
 def _row(row: Row, record: Record) -> list[str]:
     found = summaries(record.runs, row.figure)
-    own = next((one.median for one in found if one.kind == "kith"), None)
     lines: list[str] = []
     for one in found:
         theirs = of(record.runs, one.kind, one.who)
+        own = _own(record, found, killed=_was_killed(theirs))
         times = own / one.median if own and one.median and one.kind == "peer" else None
         lines.append(
             line(
@@ -72,3 +76,19 @@ def _row(row: Row, record: Record) -> list[str]:
             )
         )
     return lines
+
+
+def _own(record: Record, found: Sequence[Summary], *, killed: bool) -> float | None:
+    """Kith's figure, killed or undisturbed; None where no such Kith ran."""
+    return next(
+        (
+            one.median
+            for one in found
+            if one.kind == "kith" and _was_killed(of(record.runs, one.kind, one.who)) == killed
+        ),
+        None,
+    )
+
+
+def _was_killed(runs: Sequence[Run]) -> bool:
+    return any("back_s" in run.figures for run in runs)

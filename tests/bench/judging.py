@@ -92,12 +92,15 @@ def judged(row: Row, runs: Sequence[Run], beside: Sequence[Run] = ()) -> list[Ve
     return [_judge(bar, beside if bar.over_peer else runs) for bar in row.bars]
 
 
-def of_ceiling(row: Row, runs: Sequence[Run]) -> float | None:
-    """Kith's figure as a multiple of the ceiling's, first contestant by first contestant."""
-    own, top = first(runs, "kith"), first(runs, "ceiling")
-    if not own or not top:
-        return None
-    return _ratio(middle(own, row.figure), middle(top, row.figure))
+def of_ceilings(row: Row, runs: Sequence[Run]) -> dict[str, float]:
+    """The figure of the first Kith as a multiple of each ceiling's, by the ceiling's name."""
+    own = middle(first(runs, "kith"), row.figure)
+    shares = {
+        who: _ratio(own, middle(of(runs, kind, who), row.figure))
+        for kind, who in contestants(runs)
+        if kind == "ceiling"
+    }
+    return {who: share for who, share in shares.items() if share is not None}
 
 
 def _judge(bar: Bar, runs: Sequence[Run]) -> Verdict:

@@ -13,7 +13,7 @@ from tests.bench.judging import (
     judged,
     middle,
     of,
-    of_ceiling,
+    of_ceilings,
     quiet,
     summaries,
 )
@@ -169,7 +169,7 @@ def _figures(known: Iterable[tuple[Row, Record]], verdicts: Mapping[str, Sequenc
     lines = [FIGURES]
     for row, record in known:
         bars = "<br>".join(f"{said(one.bar)}: {outcome(one)}" for one in verdicts[row.name])
-        ratio = of_ceiling(row, record.runs)
+        shares = of_ceilings(row, record.runs)
         own = [run for run in record.runs if run.kind == "kith"] or list(record.runs)
         lines.append(
             line(
@@ -177,7 +177,7 @@ def _figures(known: Iterable[tuple[Row, Record]], verdicts: Mapping[str, Sequenc
                 f"{row.does}{f'; keys: {row.keys}' if row.keys else ''}",
                 _shown(row, record, "kith"),
                 _shown(row, record, "ceiling") or (row.no_ceiling and f"none: {row.no_ceiling}"),
-                "" if ratio is None else percent(ratio),
+                _each(shares),
                 row.reference,
                 bars,
                 correct(own),
@@ -187,6 +187,13 @@ def _figures(known: Iterable[tuple[Row, Record]], verdicts: Mapping[str, Sequenc
             )
         )
     return "\n".join(lines) + "\n"
+
+
+def _each(shares: Mapping[str, float]) -> str:
+    """One share as it is; several with their ceilings' names."""
+    if len(shares) == 1:
+        return percent(*shares.values())
+    return "<br>".join(f"{who}: {percent(share)}" for who, share in shares.items())
 
 
 def _promises(row: Row, record: Record) -> str:

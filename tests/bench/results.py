@@ -69,7 +69,7 @@ def load(path: Path) -> Results:
 
 def save(results: Results, path: Path) -> None:
     """Whole or not at all: a run that is broken off leaves what was there."""
-    text = json.dumps(asdict(results), indent=1, sort_keys=True)
+    text = json.dumps(asdict(results), indent=1)  # in the order in which the page shows it
     half = path.with_suffix(".half")
     half.parent.mkdir(parents=True, exist_ok=True)
     half.write_text(text + "\n", "utf-8")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.judging import judged, of_ceiling, summaries
+from tests.bench.judging import judged, of_ceilings, summaries
 from tests.bench.row import Cost, Latency, Row, Run, at_least, at_most, times_peer
 from tests.bench.row import of_ceiling as share
 
@@ -60,7 +60,7 @@ def test_a_share_of_the_ceiling_is_of_the_medians_of_the_same_runs():
 
     assert verdict.reached == pytest.approx(0.7)
     assert verdict.met
-    assert of_ceiling(row(), runs) == pytest.approx(0.7)
+    assert of_ceilings(row(), runs) == {"ceiling": pytest.approx(0.7)}
 
 
 def test_a_bar_over_a_peer_that_did_not_run_is_not_judged():

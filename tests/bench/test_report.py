@@ -166,6 +166,55 @@ def test_who_was_killed_says_after_how_many_seconds_it_was_back():
     assert "| yes | 10.7 |" in page
 
 
+def test_a_figure_is_held_against_each_ceiling_by_its_name():
+    append = Row("append", does="appends", contestants=None)
+    told = [
+        ran("kith", "Log", 50),
+        ran("ceiling", "alone", 25),
+        ran("ceiling", "shared", 100),
+    ]
+
+    page = render([append], of(recorded(append, *told)))
+
+    assert "| alone: 200 %<br>shared: 50 % |" in page
+
+
+def test_the_page_made_of_the_file_is_the_page_that_was_written(tmp_path):
+    results = of(recorded(ROW, ran("kith", "Log.append", 9), where={"system": "b", "machine": "a"}))
+
+    save(results, tmp_path / "kept.json")
+
+    assert render([ROW], load(tmp_path / "kept.json")) == render([ROW], results)
+
+
+def test_who_was_killed_is_held_against_the_kith_that_was_killed():
+    whole = Row("whole", does="Kafka to score", contestants=None)
+    killed = {"figures": {"back_s": 1.0}}
+    told = [
+        ran("kith", "worker", 40_000),
+        ran("kith", "worker, kill -9", 30_000, **killed),
+        ran("peer", "Quix exactly-once", 20_000),
+        ran("peer", "Quix exactly-once, kill -9", 10_000, **killed),
+    ]
+
+    page = render([whole], of(recorded(whole, *told)))
+
+    shown = [
+        row for row in page.splitlines() if row.startswith("| `whole` | Quix") and "times" in row
+    ]
+    assert ["2.00 times" in shown[0], "3.00 times" in shown[1]] == [True, True]
+
+
+def test_a_row_that_has_no_peers_any_more_shows_none():
+    fold = Row("fold.zipf", does="log to score", contestants=None)
+
+    page = render(
+        [fold], of(recorded(fold, ran("kith", "Projector", 9), ran("peer", "Streams", 3)))
+    )
+
+    assert "3.00 times" not in page
+
+
 def test_engines_that_did_not_run_are_named_with_what_they_need():
     whole = Row("whole", does="Kafka to score", contestants=None)
     ran_there = [

@@ -325,11 +325,13 @@ class World:
             await asyncio.to_thread(process.service.wait_ready)
 
     async def _end(self) -> None:
+        alive = [process for process in self.processes if process.alive]
+        for process in alive:  # all of them before anything is awaited
+            process.thaw()
+            process.service.process.kill()
+        for process in alive:
+            await process.ended()
         for process in self.processes:
-            if process.alive:
-                process.thaw()
-                process.service.process.kill()
-                await process.ended()
             await process.postgres.stop()
         for proxy in self.kafka_proxies:
             await proxy.stop()

@@ -243,7 +243,7 @@ def _rows(
     reference: str = "",
     no_ceiling: str = "",
 ) -> tuple[Row, Row]:
-    """The row that has the bars, and the one with the hard keys beside it."""
+    """The row, and the one with the hard keys beside it, under the same bars."""
     easy = Row(
         name,
         does=does,
@@ -261,7 +261,6 @@ def _rows(
         easy,
         name=f"{name}.unique",
         contestants=measured("unique"),
-        bars=(),
         reference="",
         keys="every event its own customer",
     )

@@ -27,10 +27,12 @@ from contacts.people.registry import Registry
 from contacts.subject_keys import SubjectKeys
 from crm_chassis.apikeys import COLLECT, keep_key, new_write_key
 from crm_events.keys import Destroyed
+from crm_events.topics import CONTRACT
 from crm_store.ids import derived_id, new_id
 from crm_store.keyring import Keyring
 from crm_store.log.append import APPEND_FACTS
 from crm_store.log.entries import Fact, NewEvent
+from crm_store.log.rows import columns_of
 
 from tests.bench.bench import Bench
 from tests.bench.growth_picture import COST
@@ -146,7 +148,7 @@ class Stages:
 
     async def _seal(self, call: Call) -> None:
         rows = [(one.stream_id, 1, one.event) for one in call.facts]
-        call.columns = self._core.log._columns(rows, self.now, call.keys or {})
+        call.columns = columns_of(rows, self.now, call.keys or {}, contract=CONTRACT)
 
     async def _write(self, call: Call) -> None:
         rows = await self._core.pool.fetch(APPEND_FACTS, 1, self.now, *call.columns)
