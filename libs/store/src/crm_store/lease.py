@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 RENEW_EVERY_SECONDS: Final = 0.5
 EXPIRES_SECONDS: Final = 1.5
 
+LEAST_WAIT_SECONDS: Final = 0.02
+
+# Whether it was taken; where it was not, for how many seconds it is still another's.
 TAKE: Final = """
-insert into lease as l (name, owner, until)
-values ($1, $2, clock_timestamp() + make_interval(secs => $3))
-on conflict (name) do update set owner = excluded.owner, until = excluded.until
-where l.owner = excluded.owner or l.until < clock_timestamp()
-returning 1
+with taken as (
+    insert into lease as l (name, owner, until)
+    values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+    on conflict (name) do update set owner = excluded.owner, until = excluded.until
+    where l.owner = excluded.owner or l.until < clock_timestamp()
+    returning 1)
+select exists (select from taken) as taken,
+       (select extract(epoch from until - clock_timestamp())::float8 from lease where name = $1)
+           as remaining
 """
 GIVE_BACK: Final = "delete from lease where name = $1 and owner = $2"
 
@@ -54,6 +61,7 @@ class Lease:
         self._monotonic = monotonic
         self._until = float("-inf")
         self._refused = False
+        self._again_s = RENEW_EVERY_SECONDS
         self._changed = asyncio.Event()
 
     @property
@@ -83,7 +91,7 @@ class Lease:
                 had = self.held
                 metrics.LEASE_HELD.labels(lease=self._name).set(int(had))
                 _logger.info("lease.taken" if had else "lease.lost", name=self._name)
-            await pause(stop, RENEW_EVERY_SECONDS)
+            await pause(stop, self._again_s)
         self._until = float("-inf")
         try:
             await self._pool.execute(GIVE_BACK, self._name, self._owner, timeout=1)
@@ -93,17 +101,21 @@ class Lease:
 
     async def _renew(self) -> None:
         began = self._monotonic()
+        self._again_s = RENEW_EVERY_SECONDS
         try:
-            taken = await self._pool.fetchval(
+            [row] = await self._pool.fetch(
                 TAKE, self._name, self._owner, EXPIRES_SECONDS, timeout=EXPIRES_SECONDS
             )
         except Exception as error:
             if not is_dependency_error(error):
                 raise
             return
-        self._refused = not taken
-        if taken:
+        self._refused = not row["taken"]
+        if not self._refused:
             self._until = began + EXPIRES_SECONDS
             self._changed.set()
         else:
             self._until = float("-inf")
+            # Whoever had it may be dead: it is taken when it expires, not at the next look.
+            remaining = row["remaining"] or 0.0
+            self._again_s = min(max(remaining, LEAST_WAIT_SECONDS), RENEW_EVERY_SECONDS)

@@ -86,7 +86,13 @@ def application(
         clock=core.clock,
         mint_id=new_id,
     )
-    reads = Reads(pool=core.pool, log=core.log, pipelines=settings.pipelines, clock=core.clock)
+    reads = Reads(
+        pool=core.pool,
+        log=core.log,
+        pipelines=settings.pipelines,
+        clock=core.clock,
+        time_zone=settings.time_zone,
+    )
     return build_app(
         title="Kith sales",
         version="1",

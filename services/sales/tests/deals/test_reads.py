@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -121,6 +121,30 @@ async def test_a_deal_is_shown_as_it_was(sales):
     assert [one["status"] for one in told] == ["open", "open", "won", "open"]
     assert [one["version"] for one in told] == [1, 2, 3, 4]
     assert told[3] == now
+
+
+@pytest.mark.parametrize(
+    ("day", "status"), [("2026-05-03", 404), ("2026-05-04", "open"), ("2026-05-05", "won")]
+)
+async def test_a_deal_as_of_a_day_is_as_it_was_at_its_end_where_the_company_is(sales, day, status):
+    sales.now[0] = datetime(2026, 5, 4, 21, 59, tzinfo=UTC)
+    deal = await sales.open(await sales.customer(), amount=EURO)
+    sales.now[0] = datetime(2026, 5, 4, 22, 1, tzinfo=UTC)  # the day after, in Zurich
+    await sales.http.post(f"{deal}/won", json={})
+
+    answer = await sales.http.get(deal, params={"as_of": day})
+
+    assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    "given", ["", "2026-5-4", "2026-02-30", "1026-05-04", "2026-05-04T12:00:00"]
+)
+async def test_what_is_no_day_and_no_instant_is_refused(sales, given):
+    answer = await sales.http.get(f"/deals/{UNKNOWN}", params={"as_of": given})
+
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/as_of"]
 
 
 async def test_an_unknown_deal_is_answered_404(sales):

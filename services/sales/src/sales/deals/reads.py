@@ -1,26 +1,27 @@
 """Deals and boards over HTTP."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
 from crm_chassis.http.access import requires
-from crm_chassis.http.instants import Instant
+from crm_chassis.http.instants import EARLIEST, LATEST, Instant
 from crm_chassis.http.pages import Page, Paging, read_cursor, write_cursor
-from crm_chassis.http.problems import Problem
+from crm_chassis.http.problems import Problem, invalid_input
 from crm_chassis.http.reads import following
 from crm_chassis.http.terms import etag
 from crm_events.money import Money
 from crm_store.clock import Clock
 from crm_store.log.append import Log
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sales.accounts.directory import GroupTooLargeError, accounts, group_of, names_of
 from sales.deals.board import Column, read_board
+from sales.deals.bodies import Day
 from sales.deals.deal import Status
 from sales.deals.listing import Wanted, read_deal, read_page
 from sales.deals.pipeline import DealRow, deal_as_of, pipeline
@@ -28,6 +29,11 @@ from sales.deals.pipelines import Name, Pipeline, Pipelines
 
 READ: Final = Depends(requires("deals:read"))
 CHANCE_OF_CLOSED: Final = {Status.WON: Decimal(1), Status.LOST: Decimal(0)}
+LONGEST_INSTANT: Final = 64
+INSTANT: Final[TypeAdapter[datetime]] = TypeAdapter(Instant)
+DAY: Final[TypeAdapter[date]] = TypeAdapter(
+    Annotated[Day, Field(ge=EARLIEST.date(), le=LATEST.date())]
+)
 PLACE: Final[TypeAdapter[tuple[datetime, UUID]]] = TypeAdapter(tuple[datetime, UUID])
 
 
@@ -105,6 +111,7 @@ class Reads:
     log: Log
     pipelines: Pipelines
     clock: Clock
+    time_zone: tzinfo
 
     async def answer(self, row: DealRow, at: datetime) -> DealAnswer:
         [answer] = await self.answers([row], at)
@@ -199,21 +206,39 @@ def reads_routes(reads: Reads) -> APIRouter:
         deal_id: UUID,
         response: Response,
         as_of: Annotated[
-            Instant | None, Query(description="As it was then; the customer's name is today's.")
+            str | None,
+            Query(
+                max_length=LONGEST_INSTANT,
+                description="An instant with its offset, or a day: as it was then, or when the day"
+                " ended where the company is. The customer's name is today's.",
+            ),
         ] = None,
     ) -> DealAnswer:
         """A deal, as it is or as it was."""
-        if as_of is None:
+        then = None if as_of is None else _then(as_of, reads.time_zone)
+        if then is None:
             row = await read_deal(reads.pool, deal_id)
         else:
-            row = deal_as_of(await reads.log.load(deal_id, opens=True), as_of)
+            row = deal_as_of(await reads.log.load(deal_id, opens=True), then)
         if row is None:
             raise Problem(404, "deal-unknown", "There is no deal under this id, or was none then.")
         response.headers["ETag"] = etag(row.version)
-        return await reads.answer(row, as_of or reads.clock())
+        return await reads.answer(row, then or reads.clock())
 
     _add_pipelines(router, reads)
     return router
+
+
+def _then(as_of: str, time_zone: tzinfo) -> datetime:
+    try:
+        if len(as_of) > len("2026-05-31"):
+            return INSTANT.validate_python(as_of)
+        day = DAY.validate_python(as_of)
+    except ValueError:
+        told = f"is an instant with its offset, or a day, from {EARLIEST.year} to {LATEST.year}"
+        raise invalid_input("query", "/as_of", told) from None
+    next_day = datetime.combine(day + timedelta(days=1), time.min, time_zone)
+    return next_day - timedelta(microseconds=1)
 
 
 def _add_pipelines(router: APIRouter, reads: Reads) -> None:
