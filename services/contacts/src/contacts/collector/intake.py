@@ -112,8 +112,13 @@ class Intake:
             draft, known = await self._draft(request.source, messages, epoch)
             return await self._append(request, messages, refused, draft, known)
 
-        async with self._turns.taken(await self._names(request.source, messages)):
-            return await retried(decided)
+        while True:
+            names = await self._names(request.source, messages)
+            async with self._turns.taken(names) as waited:
+                # Whom it waited for may have opened the customer: those who come now decide about
+                # that one by another name, and this goes on behind them.
+                if not waited or await self._names(request.source, messages) == names:
+                    return await retried(decided)
 
     async def _names(self, source: str, messages: Sequence[Numbered]) -> set[str]:
         """What may be decided on: customers, identifiers that are nobody's yet, message ids."""

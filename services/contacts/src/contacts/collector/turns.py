@@ -21,10 +21,15 @@ class Turns:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def taken(self, names: Iterable[str]) -> AsyncGenerator[None]:
-        """Hold the turn of all these names, taken in one order so that nobody waits in a circle."""
+    async def taken(self, names: Iterable[str]) -> AsyncGenerator[bool]:
+        """Hold the turn of all these names, taken in one order so that nobody waits in a circle.
+
+        Gives whether another had one of them: what was read before may be otherwise by now.
+        """
+        waited = False
         async with AsyncExitStack() as held:
             for name in sorted(set(names)):
                 lock = self._locks.setdefault(name, asyncio.Lock())
+                waited = waited or lock.locked()
                 await held.enter_async_context(lock)
-            yield
+            yield waited
