@@ -8,7 +8,7 @@ from tests.bench.judging import Summary, of, summaries
 from tests.bench.peers.promises import PROMISES
 from tests.bench.peers.rows import ENGINES, PEERS
 from tests.bench.results import Record
-from tests.bench.row import Row, Run, promised
+from tests.bench.row import Row, promised
 from tests.bench.words import back, correct, line, number, spent
 
 HEAD = """\
@@ -60,7 +60,7 @@ def _row(row: Row, record: Record) -> list[str]:
     lines: list[str] = []
     for one in found:
         theirs = of(record.runs, one.kind, one.who)
-        own = _own(record, found, killed=_was_killed(theirs))
+        own = _own(record, found, killed=theirs[0].was_killed)
         times = own / one.median if own and one.median and one.kind == "peer" else None
         lines.append(
             line(
@@ -84,11 +84,7 @@ def _own(record: Record, found: Sequence[Summary], *, killed: bool) -> float | N
         (
             one.median
             for one in found
-            if one.kind == "kith" and _was_killed(of(record.runs, one.kind, one.who)) == killed
+            if one.kind == "kith" and of(record.runs, one.kind, one.who)[0].was_killed == killed
         ),
         None,
     )
-
-
-def _was_killed(runs: Sequence[Run]) -> bool:
-    return any("back_s" in run.figures for run in runs)

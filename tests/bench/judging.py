@@ -127,7 +127,7 @@ def _compared(bar: Bar, runs: Sequence[Run]) -> float | None:
         return middle(first(runs, "ceiling"), bar.figure)
     if bar.over == "first":
         return middle(first(runs, "kith"), bar.figure)
-    peers = {run.who for run in runs if run.kind == "peer" and "back_s" not in run.figures}
+    peers = {run.who for run in runs if run.kind == "peer" and not run.was_killed}
     names = {who for who in peers if who.startswith(bar.over)}
     modes = {bar.over} & names or names
     reached = [middle(of(runs, "peer", who), bar.figure) for who in modes]

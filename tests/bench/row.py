@@ -89,6 +89,10 @@ class Run:
     figures: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
+    @property
+    def was_killed(self) -> bool:
+        return "back_s" in self.figures
+
     def figure(self, name: str) -> float | None:
         """`per_second`, `seconds`, a field of the latency, `cpu.<part>` (seconds a million events),
         `rss_mb.<part>`, or one of `figures`; None where this run has none of that name."""

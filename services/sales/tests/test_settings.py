@@ -8,9 +8,8 @@ import pytest
 from crm_chassis.settings import UnsafeSettingsError, load_settings
 from sales.deals.pipelines import load_pipelines
 from sales.settings import SalesSettings
-from told import PIPELINES, PIPELINES_TEXT
+from told import PIPELINES, PIPELINES_TEXT, SECRET
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # a test's
 SAFE = {
     "SALES_DATABASE_URL": "postgresql://sales@localhost/sales",
     "SALES_KAFKA_BOOTSTRAP": "localhost:9092",

@@ -19,6 +19,7 @@ OWNER, OTHER = UUID(int=0xB0B), UUID(int=0xA11)
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 DAY = date(2026, 6, 30)
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # a test's
 PIPELINES_TEXT = """{"pipelines": [
   {"name": "short",
    "stages": [

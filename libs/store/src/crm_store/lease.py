@@ -61,7 +61,6 @@ class Lease:
         self._monotonic = monotonic
         self._until = float("-inf")
         self._refused = False
-        self._again_s = RENEW_EVERY_SECONDS
         self._changed = asyncio.Event()
 
     @property
@@ -86,12 +85,12 @@ class Lease:
         had = False
         while not stop.is_set():
             beat()
-            await self._renew()
+            again_s = await self._renew()
             if self.held != had:
                 had = self.held
                 metrics.LEASE_HELD.labels(lease=self._name).set(int(had))
                 _logger.info("lease.taken" if had else "lease.lost", name=self._name)
-            await pause(stop, self._again_s)
+            await pause(stop, again_s)
         self._until = float("-inf")
         try:
             await self._pool.execute(GIVE_BACK, self._name, self._owner, timeout=1)
@@ -99,9 +98,9 @@ class Lease:
             if not is_dependency_error(error):
                 raise
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> float:
+        """Take or renew it; after how many seconds again."""
         began = self._monotonic()
-        self._again_s = RENEW_EVERY_SECONDS
         try:
             [row] = await self._pool.fetch(
                 TAKE, self._name, self._owner, EXPIRES_SECONDS, timeout=EXPIRES_SECONDS
@@ -109,13 +108,12 @@ class Lease:
         except Exception as error:
             if not is_dependency_error(error):
                 raise
-            return
+            return RENEW_EVERY_SECONDS
         self._refused = not row["taken"]
         if not self._refused:
             self._until = began + EXPIRES_SECONDS
             self._changed.set()
-        else:
-            self._until = float("-inf")
-            # Whoever had it may be dead: it is taken when it expires, not at the next look.
-            remaining = row["remaining"] or 0.0
-            self._again_s = min(max(remaining, LEAST_WAIT_SECONDS), RENEW_EVERY_SECONDS)
+            return RENEW_EVERY_SECONDS
+        self._until = float("-inf")
+        # Whoever had it may be dead: it is taken when it expires, not at the next look.
+        return min(max(row["remaining"] or 0.0, LEAST_WAIT_SECONDS), RENEW_EVERY_SECONDS)

@@ -14,8 +14,7 @@ from receiving import http_receiver
 from sales.bootstrap import channels_of, following_of
 from standardwebhooks.webhooks import Webhook
 from summing import HeldLease
-
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # a test's
+from told import SECRET
 
 
 @pytest.fixture

@@ -94,9 +94,8 @@ async def _resolved(host: str, port: int) -> IPv4Address | IPv6Address:
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    within = _within(address) if isinstance(address, ipaddress.IPv6Address) else None
-    if within is not None:
-        return within.is_global and not within.is_multicast
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _within(address) or address
     return address.is_global and not address.is_multicast
 
 
